@@ -125,9 +125,9 @@ class Route:
 class IngestRoute:
     """Paths on which a provider posts, answered only after the durable commit.
 
-    `admit(ctx, delivery)` is a plain function without I/O: it verifies and returns an `Admission`, or a `Reply`
-    that refuses. `store(ctx, tx, admissions)` writes a whole group in one transaction and returns one `Reply`
-    per admission. `answer(ctx, delivery)` is the reply to a GET or HEAD on the same path.
+    `admit(ctx, delivery)` is a plain function without I/O: it verifies and returns an admission (a msgspec
+    Struct), or a `Reply` that refuses. `store(ctx, tx, admissions)` writes a whole group in one transaction
+    and returns one `Reply` per admission. `answer(ctx, delivery)` replies to a GET or HEAD on the same path.
     `spool=False` makes the route answer 503 while PostgreSQL is away.
     """
 

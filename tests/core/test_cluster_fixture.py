@@ -1,0 +1,2 @@
+def test_cluster_answers(postgres):
+    postgres.psql("postgres", "SELECT 1")
