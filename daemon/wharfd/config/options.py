@@ -42,9 +42,13 @@ def option(
     help: str,
     live: bool = False,
     default_factory: Callable[[], Any] | None = None,
+    example: str = "",
 ) -> Any:
-    """Declare one setting. `help` is the sentence an operator reads; `live` settings follow SIGHUP."""
-    metadata = {"help": help, "live": live}
+    """Declare one setting. `help` is the sentence an operator reads; `live` settings follow SIGHUP.
+
+    `example` is TOML shown in the example file where there is no default to show.
+    """
+    metadata = {"help": help, "live": live, "example": example}
     if default_factory is not None:
         return dataclasses.field(default_factory=default_factory, metadata=metadata)
     if default is REQUIRED:
