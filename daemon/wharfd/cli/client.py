@@ -67,7 +67,7 @@ class Client:
             return None
         except PermissionError:
             raise ClientError(
-                f"{self._token_file} cannot be read by this user; run as the daemon's user or set WHARFD_TOKEN"
+                f"{self._token_file} is not yours to read; run as the daemon's user or set WHARFD_TOKEN"
             ) from None
 
     def get(self, path: str, **query: Any) -> Any:

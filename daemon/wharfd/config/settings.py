@@ -44,14 +44,20 @@ class HttpSettings:
     """`[http]`: the API and the console."""
 
     bind: str = option("127.0.0.1:8470", help="address the API listens on")
-    tls: TlsSettings | None = option(None, help="serve HTTPS with this certificate")
+    tls: TlsSettings | None = option(
+        None,
+        help="serve HTTPS with this certificate",
+        example='{ certificate = "/etc/wharfd/tls.pem", key = "/etc/wharfd/tls.key" }',
+    )
     trusted_proxies: Networks = option((), help="networks whose X-Forwarded-For is believed")
     open_metrics: bool = option(False, help="serve /metrics without credentials")
     access_log: Literal["off", "errors", "all"] = option(
         "errors", help="which requests are logged", live=True
     )
     operator_token: Secret | None = option(
-        None, help="a second token that may read everything and change nothing"
+        None,
+        help="a second token that may read everything and change nothing",
+        example='{ file = "/etc/wharfd/operator.token" }',
     )
     max_connections: int = option(1000, help="connections the API keeps at a time")
 
@@ -64,7 +70,11 @@ class IngestSettings:
     """`[ingest]`: the public listener for providers."""
 
     bind: str = option("127.0.0.1:8471", help="address the webhook listener listens on")
-    tls: TlsSettings | None = option(None, help="serve HTTPS with this certificate")
+    tls: TlsSettings | None = option(
+        None,
+        help="serve HTTPS with this certificate",
+        example='{ certificate = "/etc/wharfd/tls.pem", key = "/etc/wharfd/tls.key" }',
+    )
     trusted_proxies: Networks = option((), help="networks whose X-Forwarded-For is believed")
     proxy_protocol: bool = option(False, help="expect the PROXY protocol from trusted_proxies")
     max_connections: int = option(4096, help="connections kept at a time")
@@ -87,18 +97,30 @@ class IngestSettings:
 class DatabaseSettings:
     """`[database]`: without a url, an embedded PostgreSQL runs under the state folder."""
 
-    url: Secret | None = option(None, help="PostgreSQL to use; several hosts are tried for the primary")
-    owner_url: Secret | None = option(
-        None, help="the role that owns the tables, for migrations and retention"
+    url: Secret | None = option(
+        None,
+        help="PostgreSQL to use; several hosts are tried for the primary",
+        example='{ credential = "database_url" }',
     )
-    read_url: Secret | None = option(None, help="a replica for reading")
-    bin_dir: Path | None = option(None, help="folder with the PostgreSQL programs, instead of the ones found")
+    owner_url: Secret | None = option(
+        None,
+        help="the role that owns the tables, for migrations and retention",
+        example='{ credential = "database_owner_url" }',
+    )
+    read_url: Secret | None = option(
+        None, help="a replica for reading", example='{ credential = "database_read_url" }'
+    )
+    bin_dir: Path | None = option(
+        None,
+        help="folder with the PostgreSQL programs, instead of the ones found",
+        example='"/usr/lib/postgresql/18/bin"',
+    )
     pool_size: int = option(10, help="connections kept for the daemon")
     acquire_timeout: timedelta = option(timedelta(seconds=5), help="longest wait for a free connection")
     statement_timeout: timedelta = option(timedelta(seconds=30), help="longest a statement may run")
     slow_query: timedelta = option(timedelta(milliseconds=200), help="statements above this are logged")
     pgbouncer: bool = option(False, help="the url leads to PgBouncer in transaction mode")
-    size_limit_gib: int | None = option(None, help="alert when the database takes 80 % of this")
+    size_limit_gib: int | None = option(None, help="alert when the database takes 80 % of this", example="50")
 
     def __post_init__(self) -> None:
         if self.pool_size < 3:
@@ -109,7 +131,9 @@ class DatabaseSettings:
 class RedisSettings:
     """`[redis]`: optional; without it the in-process cache stands alone."""
 
-    url: Secret | None = option(None, help="Redis to use as shared cache")
+    url: Secret | None = option(
+        None, help="Redis to use as shared cache", example='"redis://127.0.0.1:6379/0"'
+    )
 
 
 @dataclass(frozen=True)
@@ -127,7 +151,9 @@ class SecretsSettings:
     """`[secrets]`: the key that seals secrets at rest."""
 
     key: Secret | None = option(
-        None, help="32 bytes in base64; by default STATE_DIR/master.key, made at first start"
+        None,
+        help="32 bytes in base64; by default STATE_DIR/master.key, made at first start",
+        example='{ credential = "master.key" }',
     )
     old_keys: tuple[Secret, ...] = option((), help="earlier keys, still accepted while a rotation runs")
 
@@ -137,7 +163,9 @@ class DaemonSettings:
     """`[daemon]`."""
 
     node: str = option("", help="name of this daemon among several; by default the host name")
-    plugins_dir: Path | None = option(None, help="folder with single-file plugins")
+    plugins_dir: Path | None = option(
+        None, help="folder with single-file plugins", example='"/etc/wharfd/plugins.d"'
+    )
     start_timeout: timedelta = option(timedelta(seconds=60), help="longest a plugin may take to start")
     stop_timeout: timedelta = option(timedelta(seconds=30), help="longest an orderly stop may take")
     partitions_ahead: int = option(3, help="months for which partitions are made ahead")
