@@ -94,10 +94,10 @@ class PluginHost:
         if not self.implements(plugin, hook):
             return None
         others = [m for name, m in self._manager.list_name_plugin() if name != plugin and m is not None]
-        result = self._manager.subset_hook_caller(hook, others)(**arguments)
-        if isinstance(result, list):
-            return result[0] if result else None
-        return result
+        caller = self._manager.subset_hook_caller(hook, others)
+        result = caller(**arguments)
+        first_only = caller.spec is not None and caller.spec.opts.get("firstresult")
+        return result if first_only else next(iter(result), None)
 
 
 def find_plugins(
