@@ -80,3 +80,11 @@ class Overloaded(WharfdError):
     def __init__(self, message: str | None = None, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class StateFolderError(WharfdError):
+    """The state folder cannot be used."""
+
+
+class ListenError(WharfdError):
+    """An address cannot be listened on."""
