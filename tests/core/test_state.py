@@ -34,7 +34,7 @@ def test_the_folder_is_free_again_afterwards(tmp_path):
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(StateFolderError, match="cannot be written .*name another with --state-dir"),
+        pytest.raises(StateFolderError, match=r"cannot be written .*name another with --state-dir"),
         own_state_folder(tmp_path / "file"),
     ):
         pass
