@@ -51,10 +51,10 @@ class Binaries:
 
     def has(self, extension: str) -> bool:
         """Return whether an extension is there to be created."""
-        # <prefix>/share/…/extension in every layout: a wheel's, Debian's, a build's own prefix.
-        roots = (self.folder.parent, Path("/usr/share/postgresql") / str(self.major))
-        patterns = ("share/extension", "share/postgresql/extension", "extension")
-        return any((root / part / f"{extension}.control").is_file() for root in roots for part in patterns)
+        ours = [self.folder.parent / "share", self.folder.parent / "share" / "postgresql"]
+        # Debian: <prefix>/lib/postgresql/18/bin beside <prefix>/share/postgresql/18
+        debian = [parent / "share" / "postgresql" / str(self.major) for parent in self.folder.parents[3:4]]
+        return any((share / "extension" / f"{extension}.control").is_file() for share in ours + debian)
 
 
 @dataclass(frozen=True)

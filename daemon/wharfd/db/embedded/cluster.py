@@ -72,10 +72,14 @@ async def check_version(data: Path, binaries: Binaries, confinement: Confinement
         if fitting is not None
         else f"install PostgreSQL {major} and set [database] bin_dir to its programs"
     )
+    moving = (
+        f"to move the data to {binaries.major}, follow «Upgrade» in docs/embedded-postgres.md"
+        if major < binaries.major
+        else "an older PostgreSQL cannot take over the data of a newer one"
+    )
     raise EmbeddedPostgresRefused(
         f"the data in {data} belongs to PostgreSQL {major}, and the programs in {binaries.folder} are "
-        f"PostgreSQL {binaries.major}; to go on as before, {as_before}; to move the data to "
-        f"{binaries.major}, follow «Upgrade» in docs/embedded-postgres.md"
+        f"PostgreSQL {binaries.major}; to go on as before, {as_before}; {moving}"
     )
 
 

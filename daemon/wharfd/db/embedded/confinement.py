@@ -69,6 +69,10 @@ class Confinement:
     def first_closed(self, path: Path) -> Path | None:
         """Return the first folder on the way to `path` that the server may not enter."""
         for folder in reversed([path, *path.parents]):
+            if self.uid == os.geteuid() != 0:  # the kernel looks at the same rights for both of us
+                if folder.exists() and not os.access(folder, os.X_OK):
+                    return folder
+                continue
             try:
                 facts = folder.stat()
             except FileNotFoundError:

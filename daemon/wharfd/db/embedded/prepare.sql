@@ -22,5 +22,7 @@ GRANT CONNECT ON DATABASE wharfd TO wharfd_app, wharfd_backup;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pg_switch_wal(), pg_create_restore_point(text) TO wharfd_backup;
 
-SELECT 'CREATE EXTENSION IF NOT EXISTS pg_stat_statements'
+SELECT statement
+  FROM unnest(ARRAY['CREATE EXTENSION IF NOT EXISTS pg_stat_statements',
+                    'ALTER EXTENSION pg_stat_statements UPDATE']) AS statement
  WHERE 'pg_stat_statements' = ANY (string_to_array(replace(current_setting('shared_preload_libraries'), ' ', ''), ',')) \gexec
