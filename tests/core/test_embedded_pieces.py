@@ -113,9 +113,8 @@ def test_nobody_is_never_who_we_appear_as():
     assert user.pw_uid not in (0, overflow)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user; run the suite as root")
 async def test_a_user_to_become_must_exist():
-    if os.geteuid() != 0:
-        pytest.skip("only root becomes another user; run the suite as root")
     with pytest.raises(EmbeddedPostgresRefused, match=r"no user 'no-such-user'.*useradd --system"):
         await choose_confinement("no-such-user")
     with pytest.raises(EmbeddedPostgresRefused, match="refuses to run as root"):

@@ -16,6 +16,7 @@ from .binaries import Binaries
 from .confinement import Confinement, environment
 from .failure import failure, last_lines, newest
 from .layout import Layout
+from .processes import wait_all_gone, working_in
 
 _POLL_SECONDS = 0.004
 _RECOVERY_NEWS_SECONDS = 5.0
@@ -94,7 +95,7 @@ class Postmaster:
     async def stop(self, patience: float, log: structlog.stdlib.BoundLogger) -> None:
         """End the server in order; after `patience` seconds at once, which costs a recovery later.
 
-        Cancellation: shielded, and bounded by `patience` and ten seconds.
+        Cancellation: shielded, and bounded by `patience` and fifteen seconds.
         """
         with trio.CancelScope(shield=True):
             for number, seconds in (
@@ -105,8 +106,13 @@ class Postmaster:
                 self._process.send_signal(number)
                 with trio.move_on_after(seconds):
                     await self._process.wait()
-                    return
+                    break
                 log.warning("embedded_postgres_stop_slow", sent=number.name, seconds=seconds)
+            # The writer of the log ends last, a moment after the server.
+            with working_in(self._layout.data) as processes:
+                left = await wait_all_gone(processes, _QUIT_SECONDS)
+            if left:
+                log.warning("embedded_postgres_processes_left", pids=[process.pid for process in left])
 
     def last_words(self) -> list[str]:
         """Return the end of what this run has written to its log."""
