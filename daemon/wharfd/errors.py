@@ -91,7 +91,7 @@ class KeyNotLoaded(SecretError):
 
 
 class MasterKeyError(SecretError):
-    """The master key is missing, malformed, readable by others, or not the one the database was sealed with."""
+    """The master key is missing, malformed, open to others, or not the one the database was sealed with."""
 
     exit_code = 78  # starting again with the same key cannot help
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def read_small_file(path: Path, limit: int) -> tuple[bytes | None, int]:
-    """Return at most `limit` + 1 bytes of the file and its mode; None instead of bytes if it is no regular file.
+    """Return at most `limit` + 1 bytes of the file, None if it is no regular file, and its mode.
 
     The mode is that of the file that was read, whatever happens to the name meanwhile. Raises `OSError`.
     """
