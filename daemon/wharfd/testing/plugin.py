@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from .certificates import authority
 from .postgres import postgres
+from .receiver import receiver
+from .redis import redis_namespace, redis_server, redis_url
 
-__all__ = ["postgres"]
+__all__ = ["authority", "postgres", "receiver", "redis_namespace", "redis_server", "redis_url"]
