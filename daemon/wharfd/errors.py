@@ -80,3 +80,7 @@ class Overloaded(WharfdError):
     def __init__(self, message: str | None = None, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class CannotListen(WharfdError):
+    """An address cannot be listened on."""
