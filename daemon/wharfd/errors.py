@@ -80,3 +80,11 @@ class Overloaded(WharfdError):
     def __init__(self, message: str | None = None, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class ListenError(WharfdError):
+    """A listener cannot open its address."""
+
+
+class SpoolError(WharfdError):
+    """The spool cannot take a delivery now: it is full, or its disk failed."""
