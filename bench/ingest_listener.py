@@ -175,7 +175,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     options = parser.parse_args()
     print(describe_machine())
-    print(f"{options.connections} connections, {len(REQUEST)} byte requests, {options.rounds} rounds", flush=True)
+    print(
+        f"{options.connections} connections, {len(REQUEST)} byte requests, {options.rounds} rounds",
+        flush=True,
+    )
     ours, theirs = Server("wharfd", serve_wharfd), Server("hypercorn", serve_hypercorn)
     for server in (ours, theirs):
         server.round(4, 0.3)  # warm up, and fail early

@@ -78,7 +78,7 @@ async def serve_ingest(
                 listening.setblocking(False)
                 nursery.start_soon(listener.accept, listening)
             task_status.started(service.statistics)
-            await (drain or trio.Event()).wait()
+            await (drain if drain is not None else trio.Event()).wait()
             await listener.drain(sockets)
             nursery.cancel_scope.cancel()
     finally:
@@ -96,6 +96,7 @@ class _Listener:
         self._per_client: Counter[str] = Counter()
         self._turning_away = 0
         self._accepting = trio.CancelScope()
+        self._draining = False
         self._closed = trio.Event()
 
     async def accept(self, listening: socket.socket) -> None:
@@ -103,6 +104,8 @@ class _Listener:
         with self._accepting:
             while True:
                 await trio.lowlevel.wait_readable(listening)
+                if self._draining:
+                    return
                 if not self._accept_waiting(listening):
                     self._close_idle()
                     await trio.sleep(_SHORT_OF_SECONDS)
@@ -200,6 +203,7 @@ class _Listener:
 
     async def drain(self, sockets: Sequence[socket.socket]) -> None:
         """Stop accepting and return when what is admitted has been answered."""
+        self._draining = True
         self._accepting.cancel()
         for listening in sockets:
             self._accept_waiting(listening)  # who is in the queue would be reset by the close

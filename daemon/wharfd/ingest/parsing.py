@@ -66,7 +66,7 @@ class _Collector:
         self.target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        self.headers.append((name, value.strip(b" \t")))
 
 
 class RequestParser:
@@ -187,15 +187,18 @@ def _read_head(raw: bytes, limits: ListenerLimits) -> Head:
         raise Refused(431, f"there are more than {limits.header_count} headers")
     method: bytes = parser.get_method()
     http_1_1 = raw[line_end - 1] == 0x31
-    length, expect = _read_framing(found.headers, http_1_1)
     path, query = _split_target(found.target, limits)
-    keep_alive: bool = parser.should_keep_alive()
+    length, keep_alive, expect = _read_framing(found.headers, http_1_1)
     return Head(method.decode(), path, query, found.headers, length, keep_alive, http_1_1, expect)
 
 
-def _read_framing(headers: list[tuple[bytes, bytes]], http_1_1: bool) -> tuple[int, bytes | None]:
-    """Return (length of the body, expectation); raise `Refused` for whatever two readers could differ on."""
+def _read_framing(headers: list[tuple[bytes, bytes]], http_1_1: bool) -> tuple[int, bool, bytes | None]:
+    """Return (length of the body, whether to keep the connection, expectation).
+
+    Raises `Refused` for whatever two readers could differ on.
+    """
     length: int | None = None
+    options: list[bytes] = []
     chunked = False
     hosts = 0
     expect = None
@@ -215,13 +218,16 @@ def _read_framing(headers: list[tuple[bytes, bytes]], http_1_1: bool) -> tuple[i
                 hosts += 1
                 if _HOST.fullmatch(value) is None:
                     raise Refused(400, "the Host header is malformed")
+            case b"connection":
+                options += [option.strip() for option in value.lower().split(b",")]
             case b"expect":
                 expect = value.lower() if http_1_1 else None  # RFC 9110 section 10.1.1: not for 1.0
     if chunked and length is not None:
         raise Refused(400, "Content-Length and Transfer-Encoding exclude each other")
     if hosts > 1 or (http_1_1 and not hosts):
         raise Refused(400, "an HTTP/1.1 request has exactly one Host header")
-    return (_CHUNKED if chunked else length or 0), expect
+    keep_alive = b"close" not in options and (http_1_1 or b"keep-alive" in options)
+    return (_CHUNKED if chunked else length or 0), keep_alive, expect
 
 
 def _split_target(target: bytes, limits: ListenerLimits) -> tuple[bytes, bytes]:
