@@ -240,3 +240,9 @@ class AnswerHeadTooLarge(OutboundError):
     kind = "too_large_headers"
 class CannotListen(WharfdError):
     """An address cannot be listened on."""
+class ListenError(WharfdError):
+    """A listener cannot open its address."""
+
+
+class SpoolError(WharfdError):
+    """The spool cannot take a delivery now: it is full, or its disk failed."""
