@@ -10,8 +10,7 @@ or Redis lives here.
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
@@ -87,8 +86,7 @@ async def _await_future(future: asyncio.Future[T]) -> T:
     return await future
 
 
-@types.coroutine
-def _drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+async def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
     task = trio.lowlevel.current_task()
     raise_cancel: Callable[[], None] | None = None
     failure: BaseException | None = None
@@ -105,7 +103,7 @@ def _drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             raise AssertionError("unreachable: raise_cancel always raises") from error
         failure = None
         if future is None:  # asyncio.sleep(0): let the others run
-            yield from trio.lowlevel.checkpoint().__await__()
+            await trio.lowlevel.checkpoint()
             continue
 
         def abort(raise_it: Callable[[], None], waited: asyncio.Future[Any] = future) -> trio.lowlevel.Abort:
@@ -115,7 +113,7 @@ def _drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             return trio.lowlevel.Abort.FAILED  # wait for the asyncio side to unwind
 
         future.add_done_callback(lambda _: trio.lowlevel.reschedule(task))
-        yield from trio.lowlevel.wait_task_rescheduled(abort).__await__()
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 def current_bridge() -> Bridge:

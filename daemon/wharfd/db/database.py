@@ -12,8 +12,9 @@ from .bridge import Bridge, unwrapped
 from .connecting import Target
 from .listening import listen
 from .pool import Pool
-from .queries import Call, Queries, Runner, _none
+from .queries import Call, Queries, Runner, nothing
 from .retrying import repeat
+from .session import Session
 from .settings import DatabaseSettings
 from .statements import Statement, check, sql
 from .statistics import DatabaseStatistics, Statistics
@@ -65,7 +66,7 @@ class Database(Queries):
         call: Call[T],
         *,
         timeout: float | None = None,
-        count: Callable[[Any], int] = _none,
+        count: Callable[[Any], int] = nothing,
         as_task: bool = False,
     ) -> T:
         link = await self._pool.acquire()
@@ -85,6 +86,21 @@ class Database(Queries):
         statement failed inside and its error was swallowed.
         """
         return TransactionScope(self._pool, self._runner, self._prefix, isolation, readonly=readonly)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Hold one connection for several calls, for session locks and settings; cleaned when given back.
+
+        Not through PgBouncer in transaction mode, where two calls may land on two servers' sessions.
+        """
+        link = await self._pool.acquire()
+        session = Session(self._runner, link, self._prefix)
+        try:
+            yield session
+        finally:
+            session.end()
+            link.suspect = True  # settings and locks may be left on it: let the pool reset it
+            self._pool.release(link)
 
     async def repeat(
         self,

@@ -63,6 +63,17 @@ class PoolStatistics:
     busy: int
 
 
+async def _clean(raw: asyncpg.Connection) -> None:
+    """End any transaction and reset the session (asyncio side); waits for a running cancellation first."""
+    if raw.is_closed():
+        raise ConnectionResetError("the connection is closed")
+    if raw.is_in_transaction():
+        await raw.execute("ROLLBACK")
+    await raw.reset()
+    if raw.is_in_transaction():  # a BEGIN that was under way when its caller was cancelled
+        await raw.execute("ROLLBACK")
+
+
 class Pool:
     """Connections to one target. Made by `open_database`."""
 
@@ -204,9 +215,9 @@ class Pool:
         mended = False
         try:
             with trio.move_on_after(_MEND_SECONDS):
-                await self.bridge.run(link.raw.reset)
+                await self.bridge.run(_clean, link.raw)
                 mended = True
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except Exception as error:  # whatever it was: the connection is dropped, the pool goes on
             if not is_lost(error, link.raw):
                 _log.warning("connection_not_mended", purpose=self.target.purpose, error=str(error))
         finally:

@@ -42,7 +42,8 @@ def _one(result: Any) -> int:
     return 0 if result is None else 1
 
 
-def _none(result: Any) -> int:
+def nothing(result: Any) -> int:
+    """Count no rows."""
     return 0
 
 
@@ -66,7 +67,7 @@ class Runner:
         call: Call[T],
         *,
         timeout: float | None = None,
-        count: Callable[[Any], int] = _none,
+        count: Callable[[Any], int] = nothing,
         as_task: bool = False,
         writes: bool = True,
     ) -> T:
@@ -118,7 +119,7 @@ class Queries(ABC):
         call: Call[T],
         *,
         timeout: float | None = None,
-        count: Callable[[Any], int] = _none,
+        count: Callable[[Any], int] = nothing,
         as_task: bool = False,
     ) -> T: ...
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import structlog
 import trio
 
 from ..errors import CommitUnknown, DatabaseUnavailable, TransactionAborted
-from .pool import Link, Pool
-from .queries import Call, Queries, Runner, _none
+from .pool import Link
+from .queries import Call, Queries, Runner, nothing
 
 T = TypeVar("T")
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
@@ -44,7 +44,7 @@ class Transaction(Queries):
         call: Call[T],
         *,
         timeout: float | None = None,
-        count: Callable[[Any], int] = _none,
+        count: Callable[[Any], int] = nothing,
         as_task: bool = False,
     ) -> T:
         if self._over:
@@ -86,13 +86,27 @@ class Transaction(Queries):
         await self._ask("release", lambda c: c.execute(f"RELEASE {name}"))
 
 
+class Lender(Protocol):
+    """Lends connections: a pool, or a session that already holds one."""
+
+    async def acquire(self) -> Link:
+        """Lend a connection."""
+        ...
+
+    def release(self, link: Link) -> None:
+        """Take it back."""
+        ...
+
+
 class TransactionScope:
     """`async with database.transaction() as tx:`."""
 
-    def __init__(self, pool: Pool, runner: Runner, prefix: str, isolation: str, *, readonly: bool) -> None:
+    def __init__(
+        self, lender: Lender, runner: Runner, prefix: str, isolation: str, *, readonly: bool
+    ) -> None:
         if isolation not in _LEVELS:
             raise ValueError(f"isolation {isolation!r} is none of {', '.join(_LEVELS)}")
-        self._pool = pool
+        self._lender = lender
         self._runner = runner
         self._prefix = prefix
         self._readonly = readonly
@@ -100,11 +114,11 @@ class TransactionScope:
         self._transaction: Transaction | None = None
 
     async def __aenter__(self) -> Transaction:
-        link = await self._pool.acquire()
+        link = await self._lender.acquire()
         try:
             await self._runner.run(link, "begin", lambda c: c.execute(self._begin))
         except BaseException:
-            self._pool.release(link)
+            self._lender.release(link)
             raise
         self._transaction = Transaction(self._runner, link, self._prefix, readonly=self._readonly)
         return self._transaction
@@ -129,7 +143,7 @@ class TransactionScope:
                 raise
             await self._commit(link)
         finally:
-            self._pool.release(link)
+            self._lender.release(link)
         for function in transaction._afterwards:
             try:
                 function()
