@@ -184,3 +184,14 @@ class AnswerHeadTooLarge(OutboundError):
     """The answer's status line and headers are larger than wharfd accepts."""
 
     kind = "too_large_headers"
+
+
+# -- Redis -------------------------------------------------------------------------------------------
+
+
+class RedisUnavailable(WharfdError):
+    """Redis does not answer in time; wharfd goes on without it."""
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis answered with an error: full, read-only, or not the kind of value that was expected."""
