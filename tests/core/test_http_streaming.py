@@ -173,7 +173,7 @@ async def test_event_streams_end_cleanly_when_the_server_stops():
     async with serve_routes([route(handler)]) as api, await ask(api) as stream:
         await read_until(stream, b"event: hello")
         api.server.stop()
-        await read_until(stream, b"\r\n0\r\n\r\n")
+        await read_until(stream, b"0\r\n\r\n")
 
 
 async def test_an_event_stream_that_breaks_is_logged_and_cut():
