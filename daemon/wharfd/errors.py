@@ -62,6 +62,26 @@ class DatabaseBusy(DatabaseUnavailable):
     """No database connection became free in time; raise [database] pool_size or lower the load."""
 
 
+class CommitUnknown(DatabaseUnavailable):
+    """The connection was lost while committing; whether the changes were kept is not known."""
+
+
+class DatabaseUnsuitable(WharfdError):
+    """PostgreSQL is there but would not keep wharfd's promises."""
+
+
+class StatementTimeout(WharfdError):
+    """A statement took longer than it may and was stopped."""
+
+
+class TransactionAborted(WharfdError):
+    """Nothing was committed: a statement in the transaction failed and its error was not let through."""
+
+
+class MaintenanceBusy(WharfdError):
+    """Database maintenance is running already, here or on another daemon; ask again when it is done."""
+
+
 class MigrationError(WharfdError):
     """A migration cannot be applied."""
 
