@@ -8,7 +8,7 @@ CORE = (
     "wharfd",
     Migrations(
         "wharfd.db",
-        partitioned=(),
+        partitioned=("wharfd.events",),
         keep_forever=("wharfd.migrations",),
     ),
 )
