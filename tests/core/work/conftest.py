@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+import structlog
 import trio
 
 from wharfd.db import sql
@@ -110,7 +111,8 @@ class Kit:
     wait_for = staticmethod(wait_for)
     running = staticmethod(running)
 
-    def __init__(self, db, things, buried):
+    def __init__(self, db, things, buried, logs):
+        self.logs = logs
         self.db = db
         self.things = things
         self.buried = buried
@@ -153,6 +155,13 @@ class Kit:
 
 
 @pytest.fixture
-async def kit(db):
+def logs():
+    """What was logged, as dicts."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+async def kit(db, logs):
     await db.owner.execute(CREATE)
-    return Kit(db, Things(db), [])
+    return Kit(db, Things(db), [], logs)

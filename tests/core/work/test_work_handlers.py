@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trio
 
+from wharfd.db import sql
 from wharfd.declare import Retry
 from wharfd.errors import ServiceUnavailable
 from wharfd.work import Bury, Cancel, Done, Hold, RetryAfter, Snooze
@@ -205,7 +206,10 @@ async def test_a_row_that_does_not_fit_its_type_is_buried_and_hurts_nobody(kit):
 
     bad, good = await kit.things.add(2)
     await kit.db.owner.execute(
-        _sql("ALTER TABLE wharfd.things ALTER note DROP NOT NULL, ALTER note TYPE jsonb USING '1'::jsonb")
+        sql(
+            "test.alter",
+            "ALTER TABLE wharfd.things ALTER note DROP DEFAULT, ALTER note TYPE jsonb USING '1'::jsonb",
+        )
     )
     await kit.things.set("note = '\"text\"'", f"id = {bad}")
     seen = []
@@ -249,9 +253,3 @@ async def test_a_row_is_not_taken_before_its_time_and_then_at_once(kit):
     async with kit.work(handle):
         await kit.settled()
     assert 0 <= late[0][0] < 0.25
-
-
-def _sql(text):
-    from wharfd.db import sql
-
-    return sql("test.ddl", text)
