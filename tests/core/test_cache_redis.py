@@ -5,9 +5,9 @@ import pytest
 import trio
 import trio.testing
 
-from wharfd.breaker import Breaker
 from wharfd.cache import Cache, CacheLimits
 from wharfd.redis import open_redis
+from wharfd.redis.breaker import Breaker
 from wharfd.testing.redis import RedisServer
 
 

@@ -4,9 +4,9 @@ import pytest
 import trio
 import trio.testing
 
-from wharfd.breaker import Breaker
 from wharfd.errors import RedisRefused, RedisUnavailable
 from wharfd.redis import Script, open_redis
+from wharfd.redis.breaker import Breaker
 from wharfd.testing.redis import RedisServer
 
 

@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ..breaker import Breaker
 from ..db.bridge import Bridge, unwrapped
 from ..errors import RedisRefused, RedisUnavailable
+from .breaker import Breaker
 from .connections import CONNECT_SECONDS, Connections
 from .subscription import Subscription, subscribe
 
