@@ -217,7 +217,7 @@ class HeaderRefused(OutboundError):
 
 
 class AddressRefused(OutboundError):
-    """The host has an address that the network policy refuses; see [outbound] allow_networks."""
+    """The host has an address that the network policy refuses; `allow_networks` can open it."""
 
     kind = "refused_address"
 
