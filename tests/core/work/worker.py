@@ -1,7 +1,7 @@
 """A daemon in a process of its own, to be killed: works `wharfd.things` and leaves an effect per row.
 
-Arguments: database URL, node, how: `slow` and `long` (each job takes a while), `stuck` (says so, then sleeps for ever),
-`commit` (writes its effect in the transaction that finishes the job).
+Arguments: database URL, node, lease seconds, and how: `slow` and `long` take a while for each job, `stuck`
+for ever; `commit` writes its effect in the transaction that finishes the job.
 """
 
 from __future__ import annotations
