@@ -82,14 +82,23 @@ def run_until_stopped(prepared: Prepared) -> int:
     levels = {n: p.log_level for n, p in prepared.configuration.plugins.items() if p.log_level}
     logging.configure(core.log.level, core.log.format, plugin_levels=levels)
 
+    under_systemd = "NOTIFY_SOCKET" in os.environ
+
     async def main() -> None:
         with unwrapped(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                running: Running = await nursery.start(run, prepared)
-                greet(running)
+
+                async def serve(task_status: trio.TaskStatus[Running]) -> None:
+                    await run(prepared, task_status=task_status)
+                    nursery.cancel_scope.cancel()
+
+                running: Running = await nursery.start(serve)
+                if not under_systemd:
+                    greet(running)
                 await anext(signals)
                 running.stop.set()
-                nursery.start_soon(_cut_short, signals, nursery.cancel_scope)
+                await anext(signals)  # whoever asks twice does not want to wait
+                nursery.cancel_scope.cancel()
 
     trio.run(main)
     return 0
@@ -191,16 +200,8 @@ async def _stop_plugins(lives: PluginLives, supervisor: Supervisor) -> None:
         await supervisor.stop(name)
 
 
-async def _cut_short(signals: object, scope: trio.CancelScope) -> None:
-    """A second signal ends an orderly stop that takes too long for whoever sent it."""
-    await anext(signals)  # type: ignore[call-overload]
-    scope.cancel()
-
-
 def greet(running: Running) -> None:
     """Tell the person at the terminal where to go next."""
-    if not sys.stdout.isatty() and "WHARFD_GREET" not in os.environ:
-        return
     token = running.machinery.state.admin_token
     lines = [
         "",
