@@ -161,7 +161,7 @@ def daemon(database_templates: Templates, tmp_path: Path) -> Iterator[DaemonFact
         settings: DatabaseSettings | None = None,
         state_dir: Path | None = None,
     ) -> AsyncIterator[DaemonHandle]:
-        where = settings or await trio.to_thread.run_sync(fresh)
+        where = await trio.to_thread.run_sync(fresh) if settings is None else settings
         text = _core_tables(where) + config
         given = dict(plugins or {})
         text += "".join(f"\n[plugins.{name}]\n" for name in given if f"[plugins.{name}]" not in text)
