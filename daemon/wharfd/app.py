@@ -32,6 +32,7 @@ from .reload import Reloader
 from .state import own_state_folder
 from .supervisor import Supervisor
 from .systemd import Notifier, listen_fds
+from .upkeep import Upkeep
 from .watching import open_health, watch_process
 
 log = structlog.get_logger("wharfd.app")
@@ -170,6 +171,8 @@ async def run(
                 async with open_front(core, sockets, lives, health, routes) as front:
                     await ground.start(machinery.run)
                     await ground.start(watch_process, machinery, registry, notifier, environ)
+                    upkeep = Upkeep(machinery, registry, months_ahead=core.daemon.partitions_ahead)
+                    await ground.start(upkeep.run)
                     async with trio.open_nursery() as plugins:
                         await _start_plugins(prepared, lives, supervisor, plugins)
                         await ground.start(front.serve)
