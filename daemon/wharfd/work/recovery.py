@@ -10,12 +10,12 @@ import structlog
 import trio
 
 from ..db import Database
-from ..errors import DatabaseUnavailable, StatementTimeout
 from .finishing import Buried
 from .fragments import RECOVER_LIMIT
 from .job import key_text
 from .queue import Queue
 from .retry import spread
+from .trouble import DATABASE_TROUBLE
 from .waking import Bell
 
 _SPREAD_SECONDS = 2.0  # rows of a dead daemon come back over this time, or a tenth of a short lease
@@ -37,7 +37,7 @@ class Recovery:
             try:
                 while await self.recover() >= RECOVER_LIMIT:
                     pass
-            except (DatabaseUnavailable, StatementTimeout) as error:
+            except DATABASE_TROUBLE as error:
                 _log.warning("not_recovered", queue=self._queue.name, error=str(error))
             await trio.sleep(spread(self._queue.declared.lease_seconds / 4, 0.2))
 

@@ -10,12 +10,10 @@ import random
 from collections import deque
 from typing import Any
 
-import asyncpg
 import structlog
 import trio
 
 from ..db import Database
-from ..errors import DatabaseUnavailable, StatementTimeout
 from .claiming import Claimer
 from .finishing import Buried, Finisher
 from .fragments import CLAIM_LIMIT
@@ -25,6 +23,7 @@ from .job import Job
 from .outcomes import handed_back
 from .queue import Queue
 from .recovery import Recovery
+from .trouble import DATABASE_TROUBLE
 from .waking import Bell
 
 POLL_SECONDS = (1.0, 5.0)  # shortest and longest wait of an idle queue that nobody wakes
@@ -176,7 +175,7 @@ class Runner:
             try:
                 jobs = await self._claimer.claim(wanted)
                 failures = 0
-            except (DatabaseUnavailable, StatementTimeout, asyncpg.PostgresError) as error:
+            except DATABASE_TROUBLE as error:
                 failures += 1
                 _log.warning("not_claimed", queue=self.queue.name, failures=failures, error=str(error))
                 await self._wait(random.uniform(0.5, 1) * min(30, 2**failures / 4))  # noqa: S311
@@ -204,7 +203,7 @@ class Runner:
             return at_most
         try:
             seconds = await self._database.fetchval(statement, *self.queue.lane)
-        except (DatabaseUnavailable, StatementTimeout, asyncpg.PostgresError):
+        except DATABASE_TROUBLE:
             return at_most
         return at_most if seconds is None or seconds <= 0 else min(at_most, seconds + 0.001)
 
