@@ -3,9 +3,9 @@
     python bench/work_engine.py [--rows 30000] [--rounds 3] [--json FILE] [--dsn URL]
 
 The bare loop is what anybody would write first on the same driver under trio: claim 100 rows with SKIP
-LOCKED, mark them done, repeat. It has no leases to extend, no fences, no retries and no handlers. Every figure is the
-median over the rounds; in each round all contestants work a fresh table of the same shape, in processes of
-their own, one after the other. Ratios are to the bare loop with as many processes.
+LOCKED, mark them done, repeat. It has no leases to extend, no fences, no retries and no handlers. Every
+figure is the median over the rounds; in each round all contestants work a fresh table of the same shape, in
+processes of their own, one after the other. Ratios are to the bare loop with as many processes.
 
 Without `--dsn` a PostgreSQL of its own is started, with fsync and everything else as a server has it.
 """
