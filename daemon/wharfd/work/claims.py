@@ -126,11 +126,10 @@ FROM (VALUES (1)) always LEFT JOIN (
 
     def next_due(self) -> Statement:
         """Tell in how many seconds the first row is due: 0 or less if one is, NULL if none waits."""
-        return self.named("next_due", self.seconds_until_due(1))
-
-    def seconds_until_due(self, lane: int) -> str:
-        """Return the query of `next_due`, with the lane as the given parameter."""
-        return f"""WITH RECURSIVE {self.levels(lane)}
+        return self.named(
+            "next_due",
+            f"""WITH RECURSIVE {self.levels(1)}
 SELECT extract(epoch FROM min(first.due_at) - now())::float8 FROM levels CROSS JOIN LATERAL (
-  SELECT w.due_at FROM {self.table} w WHERE {self.ready("w", lane)} AND w.priority = levels.priority
-  ORDER BY w.due_at LIMIT 1) first"""
+  SELECT w.due_at FROM {self.table} w WHERE {self.ready("w", 1)} AND w.priority = levels.priority
+  ORDER BY w.due_at LIMIT 1) first""",
+        )
