@@ -178,6 +178,15 @@ async def test_the_lookout_sees_due_rows_and_expired_leases_of_all_queues_at_onc
     assert lookout.reliable
     await kit.things.add()
     assert await look() == [(True, False), (False, False), (False, False)]
+    await kit.things.fetch(
+        "INSERT INTO wharfd.jobs (id, kind, args, priority) SELECT k || i, k, '{}', i "
+        "FROM unnest(ARRAY['other.mail', 'z.mail']) k, generate_series(1, 3) i RETURNING 1"
+    )
+    assert (await look())[2] == (False, False)  # other lanes of its table are not its own
+    await kit.things.fetch("UPDATE wharfd.jobs SET kind = 'test.mail' WHERE priority = 3 RETURNING 1")
+    assert (await look())[2] == (True, False)
+    await kit.things.fetch("UPDATE wharfd.jobs SET due_at = now() + interval '1 day' RETURNING 1")
+    assert (await look())[2] == (False, False)
     await kit.things.set("state = 'running', claim = 1, lease_until = now() - interval '1 second'")
     assert await look() == [(False, True), (False, True), (False, False)]
     await kit.things.set("state = 'ready', due_at = now() + interval '0.2 seconds'")
