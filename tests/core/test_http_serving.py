@@ -23,9 +23,9 @@ from wharfd.errors import CannotListen, ConfigError
 from wharfd.http import BoundRoute, IngestMount, Reply
 from wharfd.http.connection import guard
 from wharfd.http.endpoint import build_router
-from wharfd.http.listening import describe, open_sockets
 from wharfd.http.settings import HttpSettings
 from wharfd.http.tls import ServerTls
+from wharfd.sockets import describe, open_sockets
 from wharfd.testing.api import serve_routes
 
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..http import BoundRoute
-from . import database, migrations, performance, plugins, schedules, status, work
+from . import audit, database, doctor, migrations, performance, plugins, schedules, status, work
 from .sources import CoreSources
 
 __all__ = ["CoreSources", "core_routes"]
@@ -19,5 +19,7 @@ def core_routes(sources: CoreSources) -> list[BoundRoute]:
         *schedules.ROUTES,
         *work.ROUTES,
         *status.ROUTES,
+        *doctor.ROUTES,
+        *audit.ROUTES,
     ]
     return [BoundRoute(route, "core", lambda: sources) for route in routes]

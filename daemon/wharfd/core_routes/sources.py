@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import trio
 
+from ..audit import AuditFilter, AuditPage, Cursor, Verification
 from ..cache import Cache
 from ..clock import Clock
 from ..db import Database, Transaction
@@ -21,7 +22,17 @@ from ..work.control import BuriedRows, QueueStatistics
 
 
 class AuditLog(Protocol):
-    """Takes note of what an operator did."""
+    """Takes note of what an operator did, and shows it; `wharfd.audit.Audit` is one."""
+
+    async def entries(
+        self, wanted: AuditFilter = ..., *, limit: int = 50, before: Cursor | None = None
+    ) -> AuditPage:
+        """The newest entries that match."""
+        ...
+
+    async def verify(self) -> Verification:
+        """Whether the chain of hashes holds."""
+        ...
 
     async def record(
         self,
@@ -183,6 +194,7 @@ class CoreSources:
     addresses: Callable[[], Mapping[str, Sequence[str]]] = dict
     ingest: Callable[[], Mapping[str, Any]] = dict
     alerts: Callable[[], Awaitable[Sequence[Any]]] = _no_alerts
+    examine: Callable[[], Awaitable[Sequence[Any]]] = _no_alerts
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def note(self, request: Any, action: str, subject: str, detail: Mapping[str, Any]) -> None:
