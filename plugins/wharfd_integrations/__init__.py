@@ -1,1 +1,93 @@
-"""x"""
+"""API keys for every caller of wharfd, the integrations they belong to, and a log of what they asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from wharfd.contracts.access import AUTHENTICATOR
+from wharfd.declare import (
+    AlertRule,
+    Command,
+    HealthCheck,
+    Metric,
+    Migrations,
+    Provides,
+    RetentionRule,
+    Route,
+    Schedule,
+)
+from wharfd.hookspecs import hookimpl
+
+from . import commands as _commands
+from . import config as _config
+from . import parts as _parts
+from . import retention as _retention
+from . import routes as _routes
+from . import schedules as _schedules
+from . import watching as _watching
+
+
+@hookimpl
+def register_settings() -> type[_config.Settings]:
+    return _config.Settings
+
+
+@hookimpl
+def register_commands() -> Sequence[Command]:
+    return _commands.COMMANDS
+
+
+@hookimpl
+def register_services() -> Sequence[Provides]:
+    return [Provides(AUTHENTICATOR, lambda ctx: _parts.parts_of(ctx).authenticator)]
+
+
+@hookimpl
+def register_migrations() -> Migrations:
+    return Migrations(__name__, partitioned=("integrations.usage",))
+
+
+@hookimpl
+def register_routes() -> Sequence[Route]:
+    return _routes.ROUTES
+
+
+@hookimpl
+def register_schedules() -> Sequence[Schedule]:
+    return _schedules.SCHEDULES
+
+
+@hookimpl
+def register_health_checks() -> Sequence[HealthCheck]:
+    return _watching.health_checks()
+
+
+@hookimpl
+def register_metrics() -> Sequence[Metric]:
+    return _watching.METRICS
+
+
+@hookimpl
+def register_alerts(settings: _config.Settings) -> Sequence[AlertRule]:
+    return _watching.alert_rules(settings)
+
+
+@hookimpl
+def register_retention(settings: _config.Settings) -> Sequence[RetentionRule]:
+    return _retention.rules(settings)
+
+
+@hookimpl
+async def provision(ctx: _parts.Context) -> None:
+    ctx.state["parts"] = await _parts.make_parts(ctx)
+
+
+@hookimpl
+async def run(ctx: _parts.Context, task_status: trio.TaskStatus[None]) -> None:
+    parts = _parts.parts_of(ctx)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(parts.revocations.run)
+        await nursery.start(parts.usage.run)
+        task_status.started()

@@ -1,8 +1,8 @@
 """The core's Authenticator: who is behind a key, a pair of key and secret, or a signature.
 
 Three ways to call: `Authorization: Bearer <key>` (or `X-API-Key`), `Authorization: Basic <key:secret>` for
-integrations, and signed requests (`model/signing.py`). Whatever is wrong, the caller learns only what the holder
-of the right secret may know.
+integrations, and signed requests (`model/signing.py`). Whatever is wrong, the caller learns only what the
+holder of the right secret may know.
 """
 
 from __future__ import annotations

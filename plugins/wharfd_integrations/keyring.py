@@ -1,8 +1,8 @@
 """The keys asked for lately, in memory: bounded, short-lived, and told at once when one of them changes.
 
-A known key is looked up again after some seconds at the latest, an unknown id likewise. What changes is forgotten
-here in the moment of the commit and on the other daemons by NOTIFY, with or without Redis. However many different
-unknown ids come in, the database is asked for a bounded number of them.
+A known key is looked up again after some seconds at the latest, an unknown id likewise. What changes is
+forgotten here in the moment of the commit and on the other daemons by NOTIFY, with or without Redis. However
+many different unknown ids come in, the database is asked for a bounded number of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -124,7 +125,7 @@ class Keyring:
             self._trim(self._known)
         return record
 
-    def _trim(self, kept: OrderedDict[str, object] | OrderedDict[str, float]) -> None:
+    def _trim(self, kept: OrderedDict[str, Any]) -> None:
         while len(kept) > self._most:
             kept.popitem(last=False)
 

@@ -19,7 +19,7 @@ from wharfd.errors import DatabaseUnavailable, StatementTimeout
 from wharfd.metrics import PluginMetrics
 
 from .model.record import KeyIdentity
-from .store.usage_rows import Use, UsageRow, write_usage, write_uses
+from .store.usage_rows import UsageRow, Use, write_usage, write_uses
 
 FLUSH_SECONDS = 1.0
 USE_SECONDS = 60.0
@@ -66,7 +66,7 @@ class UsageLog:
         """Note one answered request; never waits."""
         now = self._clock.now()
         use = self._uses.get(identity.subject)
-        count = 1 if use is None else use.count + 1
+        count = 1 if use is None else use.times + 1
         self._uses[identity.subject] = Use(
             identity.subject, identity.integration_id, now, count, identity.client
         )
@@ -159,7 +159,7 @@ class UsageLog:
 
     def _give_back(self, use: Use) -> None:
         newer = self._uses.get(use.key_id)
-        self._uses[use.key_id] = use if newer is None else newer._replace(count=newer.count + use.count)
+        self._uses[use.key_id] = use if newer is None else newer._replace(times=newer.times + use.times)
 
     def _drop(self, count: int) -> None:
         if count:

@@ -13,7 +13,8 @@ CHANNEL = "wharfd_keys"
 FIND = sql(
     "find_key",
     """SELECT k.id, k.short, k.hash, k.owner, k.integration_id, i.status AS integration_status, k.scopes,
-              k.allow_list, k.rate_per_minute, k.signed_only, k.secret, k.expires_at, k.valid_until, k.revoked_at
+              k.allow_list, k.rate_per_minute, k.signed_only, k.secret, k.expires_at, k.valid_until,
+              k.revoked_at
          FROM integrations.keys k LEFT JOIN integrations.integrations i ON i.id = k.integration_id
         WHERE k.short = $1""",
 )

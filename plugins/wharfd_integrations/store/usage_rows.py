@@ -51,7 +51,7 @@ class Use(NamedTuple):
     key_id: str
     integration_id: str | None
     at: datetime
-    count: int
+    times: int
     client: IPv4Address | IPv6Address | None
 
 
@@ -89,19 +89,19 @@ async def write_usage(db: Queries, rows: Sequence[UsageRow]) -> int:
 
 async def write_uses(tx: Transaction, uses: Sequence[Use]) -> None:
     """Bring last use and count of keys, and of their integrations, up to date."""
-    ordered = sorted(uses)
+    ordered = sorted(uses, key=lambda use: use.key_id)
     await tx.execute(
         USED_KEYS,
         [use.key_id for use in ordered],
         [use.at for use in ordered],
-        [use.count for use in ordered],
+        [use.times for use in ordered],
         [use.client for use in ordered],
     )
     whole: dict[str, tuple[datetime, int]] = {}
     for use in ordered:
         if use.integration_id is not None:
             at, count = whole.get(use.integration_id, (use.at, 0))
-            whole[use.integration_id] = (max(at, use.at), count + use.count)
+            whole[use.integration_id] = (max(at, use.at), count + use.times)
     if whole:
         names = sorted(whole)
         await tx.execute(USED_INTEGRATIONS, names, [whole[n][0] for n in names], [whole[n][1] for n in names])
