@@ -141,7 +141,10 @@ def _show_new(output: Output, made: dict[str, Any]) -> None:
 
 
 COMMANDS = (
-    Command(name="keys", summary="make, list, rotate and revoke API keys", configure=configure_keys, run=keys_command),
+    Command(
+        name="keys", summary="make, list, rotate and revoke API keys", configure=configure_keys,
+        run=keys_command,
+    ),
     Command(
         name="integrations", summary="look at integrations", configure=configure_integrations,
         run=integrations_command,

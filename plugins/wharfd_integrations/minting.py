@@ -32,6 +32,7 @@ class Draft:
     signed_only: bool = False
     integration_id: str | None = None
     with_secret: bool = False
+    pair: bool = False
     rotated_from: str | None = None
 
 
@@ -113,6 +114,7 @@ async def mint(ctx: Context, tx: Transaction, maker: Identity, draft: Draft) -> 
             rate_per_minute=draft.rate_per_minute,
             signed_only=draft.signed_only,
             secret=sealed,
+            pair=draft.pair,
             expires_at=draft.expires_at,
             created_by=maker.subject,
             rotated_from=draft.rotated_from,

@@ -38,7 +38,7 @@ async def open_webhook_secret(ctx: Context, row: Record) -> str | None:
 async def seal_config(
     ctx: Context, integration_id: str, config: dict[str, Any], before: Record | None = None
 ) -> tuple[dict[str, Any], bytes | None]:
-    """Return the configuration as it may be shown, and its secrets sealed; raises `Invalid` naming the place."""
+    """Return the configuration as it may be shown, and its secrets sealed; `Invalid` names what is wrong."""
     if len(msgspec.json.encode(config)) > MOST_BYTES:
         raise Invalid(FieldError("config", f"is larger than {MOST_BYTES} bytes"))
     kept = {} if before is None else await _secrets_of(ctx, before)

@@ -23,9 +23,7 @@ METRICS = (
     Metric("gauge", "key_lookups", "Keys looked up in the database since the plugin started."),
     Metric("gauge", "key_hits", "Keys answered from memory since the plugin started."),
     Metric("counter", "usage_written_total", "Rows written to the usage log."),
-    Metric(
-        "counter", "usage_dropped_total", "Usage rows dropped: more waited than usage_buffer, or refused."
-    ),
+    Metric("counter", "usage_dropped_total", "Usage rows dropped: too many waited, or refused."),
     Metric("gauge", "usage_waiting", "Usage rows that wait to be written."),
 )
 

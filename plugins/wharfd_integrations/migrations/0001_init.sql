@@ -39,6 +39,7 @@ CREATE TABLE keys (
     rate_per_minute integer     CHECK (rate_per_minute > 0),
     signed_only     boolean     NOT NULL DEFAULT false,
     secret          bytea,
+    pair            boolean     NOT NULL DEFAULT false,
     expires_at      timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
     created_by      text        NOT NULL,

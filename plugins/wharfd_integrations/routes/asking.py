@@ -19,8 +19,6 @@ Limit = Annotated[int, Meta(ge=1, le=500)]
 PerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[int, Meta(ge=0)]
 
-OLD_LIST_MOST = 500
-
 
 def owner_of(identity: Identity, asked: str | UnsetType | None, *, field: str, needed: bool) -> str | None:
     """Return whose the new row is. A caller with an owner makes rows of its own only.

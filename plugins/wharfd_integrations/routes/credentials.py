@@ -20,7 +20,7 @@ from ..sealing import make_webhook_secret, open_config, open_webhook_secret, sea
 from ..store.integration_rows import get_integration, update_integration
 from ..store.key_rows import current_key, keys_of_integration, lock_key
 from .asking import checked, optional_body
-from .integration_shapes import Pair, Regeneration, Rotation, TestResult
+from .integration_shapes import ConnectionResult, Pair, Regeneration, Rotation
 from .integrations import held, no_integration, note
 from .keys import record_key, revoke, rotate
 
@@ -60,6 +60,7 @@ async def regenerate(ctx: Context, request: Request) -> Pair:
             signed_only=old is not None and old["signed_only"],
             integration_id=row["id"],
             with_secret=True,
+            pair=True,
             rotated_from=None if old is None else old["id"],
         )
         minted = await mint(ctx, tx, request.identity, draft)
@@ -112,7 +113,7 @@ async def verify_pair(ctx: Context, request: Request) -> PairVerdict:
     return PairVerdict(valid=True, integration_id=record.integration_id, scopes=sorted(record.scopes))
 
 
-async def test_connection(ctx: Context, request: Request) -> TestResult:
+async def try_connection(ctx: Context, request: Request) -> ConnectionResult:
     """Call the integration's webhook URL, or the address in its configuration, and say how it went."""
     row = await get_integration(ctx.db, request.path["id"], request.owner)
     if row is None:
@@ -154,7 +155,7 @@ ROUTES = (
         rate=Rate(600, 60), summary="Check a pair of key and secret",
     ),
     Route(
-        method="POST", path=f"{_NEW}/{{id}}/test", aliases=(f"{_OLD}/{{id}}/test",), handler=test_connection,
-        scope=_WRITE, returns=TestResult, rate=Rate(20, 60), summary="Test the connection to an integration",
+        method="POST", path=f"{_NEW}/{{id}}/test", aliases=(f"{_OLD}/{{id}}/test",), handler=try_connection,
+        scope=_WRITE, returns=ConnectionResult, rate=Rate(20, 60), summary="Test the connection to an integration",
     ),
 )  # fmt: skip

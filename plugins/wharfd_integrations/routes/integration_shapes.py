@@ -96,7 +96,7 @@ class Pair(Struct, kw_only=True, rename="camel"):
     old_valid_until: datetime | None = None
 
 
-class TestResult(Struct, kw_only=True, rename="camel"):
+class ConnectionResult(Struct, kw_only=True, rename="camel"):
     """What a connection test found; nothing of the answer but its status is passed on."""
 
     success: bool

@@ -88,6 +88,7 @@ async def create_integration(ctx: Context, request: Request) -> Integration:
             signed_only=wanted.signed_only,
             integration_id=integration_id,
             with_secret=True,
+            pair=True,
         )
         minted = await mint(ctx, tx, request.identity, draft)
         await note(ctx, tx, request, "integration.created", row, {"name": wanted.name, "type": wanted.type})
@@ -109,7 +110,7 @@ async def list_old(ctx: Context, request: Request) -> Reply:
         query: IntegrationQuery = request.query
         more = {"type": query.type, "status": query.status, "limit": query.limit, "cursor": page.next_cursor}
         link = urlencode({name: value for name, value in more.items() if value is not None})
-        headers["link"] = f'</api/v1/integrations?{link}>; rel="next"'
+        headers["link"] = f'</api/integrations?{link}>; rel="next"'
     return Reply(200, page.items, headers)
 
 
@@ -181,9 +182,8 @@ async def remove_integration(ctx: Context, request: Request) -> None:
     """Delete an integration and revoke its keys; its usage log stays until its time is over."""
     async with ctx.db.transaction() as tx:
         row = await held(tx, request)
-        await revoke(
-            ctx, tx, request, await keys_of_integration(tx, row["id"]), "its integration was deleted"
-        )
+        ids = await keys_of_integration(tx, row["id"])
+        await revoke(ctx, tx, request, ids, "its integration was deleted")
         await delete_integration(tx, row["id"])
         await forget(ctx, tx, row["id"])
         await note(ctx, tx, request, "integration.deleted", row, {"name": row["name"]})

@@ -35,7 +35,7 @@ State = Literal["active", "expired", "replaced", "revoked"]
 
 
 class NewKey(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A key to make."""
+    """A key to make. `with_secret`: it can sign requests; `signed_only`: they must be signed."""
 
     name: Name
     scopes: list[str]
@@ -45,6 +45,7 @@ class NewKey(Struct, kw_only=True, forbid_unknown_fields=True):
     rate_per_minute: PerMinute | None = None
     integration_id: str | None = None
     signed_only: bool = False
+    with_secret: bool = False
 
 
 class Key(Struct, kw_only=True):
@@ -123,7 +124,7 @@ async def create_key(ctx: Context, request: Request) -> MadeKey:
         expires_at=wanted.expires_at,
         signed_only=wanted.signed_only,
         integration_id=wanted.integration_id,
-        with_secret=wanted.signed_only,
+        with_secret=wanted.with_secret or wanted.signed_only,
     )
     async with ctx.db.transaction() as tx:
         if draft.integration_id is not None:
@@ -216,6 +217,7 @@ async def rotate(
         signed_only=old["signed_only"],
         integration_id=old["integration_id"],
         with_secret=old["has_secret"],
+        pair=old["pair"],
         rotated_from=old["id"],
     )
     minted = await mint(ctx, tx, request.identity, draft)
@@ -237,7 +239,7 @@ async def revoke(ctx: Context, tx: Transaction, request: Request, ids: list[str]
             action="key.revoked",
             subject=row["id"],
             detail={"reason": reason},
-            owner=request.owner,
+            owner=row["owner"],
             ip=str(request.client) if request.client else None,
         )
     return [row["id"] for row in rows]
@@ -318,8 +320,8 @@ _RATE = Rate(60, 60)
 
 ROUTES = (
     Route(
-        method="POST", path="/api/v1/keys", handler=create_key, scope="keys:write", body=NewKey, returns=MadeKey,
-        status=201, rate=_RATE, summary="Make an API key; it is shown once",
+        method="POST", path="/api/v1/keys", handler=create_key, scope="keys:write", body=NewKey,
+        returns=MadeKey, status=201, rate=_RATE, summary="Make an API key; it is shown once",
     ),
     Route(
         method="GET", path="/api/v1/keys", handler=show_keys, scope="keys:read", query=KeyQuery,

@@ -38,9 +38,10 @@ class UsageQuery(Struct, kw_only=True, rename={"key_id": "keyId"}):
     cursor: str | None = None
 
 
-class WholeUsageQuery(
-    UsageQuery, kw_only=True, rename={"key_id": "keyId", "integration_id": "integrationId"}
-):
+_NAMES = {"key_id": "keyId", "integration_id": "integrationId"}
+
+
+class WholeUsageQuery(UsageQuery, kw_only=True, rename=_NAMES):
     """The same over all integrations."""
 
     integration_id: str | None = None
@@ -77,7 +78,7 @@ async def integration_usage_old(ctx: Context, request: Request) -> Reply:
         asked = msgspec.to_builtins(request.query)
         more = {name: value for name, value in asked.items() if value is not None}
         link = urlencode(more | {"cursor": page.next_cursor})
-        headers["link"] = f'</api/v1/integrations/{request.path["id"]}/usage?{link}>; rel="next"'
+        headers["link"] = f'</api/integrations/{request.path["id"]}/usage?{link}>; rel="next"'
     return Reply(200, page.items, headers)
 
 

@@ -28,13 +28,14 @@ class NewKeyRow:
     rate_per_minute: int | None
     signed_only: bool
     secret: bytes | None = field(repr=False)
+    pair: bool
     expires_at: datetime | None
     created_by: str
     rotated_from: str | None = None
 
 
 _SHOWN = """id, short, mode, owner, integration_id, name, scopes, allow_list, rate_per_minute, signed_only,
-       secret IS NOT NULL AS has_secret, expires_at, created_at, created_by, rotated_from, replaced_at,
+       secret IS NOT NULL AS has_secret, pair, expires_at, created_at, created_by, rotated_from, replaced_at,
        valid_until, revoked_at, revoked_by, revoke_reason, last_used_at, last_used_from, use_count"""
 _IN_USE = """revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
          AND (valid_until IS NULL OR valid_until > now())"""
@@ -42,8 +43,8 @@ _IN_USE = """revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 INSERT = sql(
     "insert_key",
     """INSERT INTO integrations.keys (id, short, hash, mode, owner, integration_id, name, scopes, allow_list,
-              rate_per_minute, signed_only, secret, expires_at, created_by, rotated_from)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)""",
+              rate_per_minute, signed_only, secret, pair, expires_at, created_by, rotated_from)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)""",
 )
 GET = sql(
     "get_key", f"SELECT {_SHOWN} FROM integrations.keys WHERE id = $1 AND ($2::text IS NULL OR owner = $2)"
@@ -52,13 +53,13 @@ LOCK = sql("lock_key", f"{GET.text} FOR UPDATE")
 CURRENT = sql(
     "current_key",
     f"""SELECT {_SHOWN} FROM integrations.keys
-         WHERE integration_id = $1 AND secret IS NOT NULL AND replaced_at IS NULL AND revoked_at IS NULL
+         WHERE integration_id = $1 AND pair AND replaced_at IS NULL AND revoked_at IS NULL
          ORDER BY id DESC LIMIT 1""",
 )
 CURRENT_OF = sql(
     "current_keys_of",
     f"""SELECT DISTINCT ON (integration_id) {_SHOWN} FROM integrations.keys
-         WHERE integration_id = ANY($1) AND secret IS NOT NULL AND replaced_at IS NULL AND revoked_at IS NULL
+         WHERE integration_id = ANY($1) AND pair AND replaced_at IS NULL AND revoked_at IS NULL
          ORDER BY integration_id, id DESC""",
 )
 # One owner's keys are made one at a time, so that the count below means something.
@@ -73,7 +74,7 @@ REPLACE = sql(
 REVOKE = sql(
     "revoke_keys",
     """UPDATE integrations.keys SET revoked_at = now(), revoked_by = $2, revoke_reason = $3
-        WHERE id = ANY($1) AND revoked_at IS NULL RETURNING id, short""",
+        WHERE id = ANY($1) AND revoked_at IS NULL RETURNING id, short, owner""",
 )
 DESCENDANTS = sql(
     "descendants_of_key",
@@ -111,7 +112,7 @@ async def insert_key(tx: Transaction, row: NewKeyRow) -> None:
     await tx.execute(
         INSERT, row.id, row.short, row.hash, row.mode, row.owner, row.integration_id, row.name,
         list(row.scopes), list(row.allow_list), row.rate_per_minute, row.signed_only, row.secret,
-        row.expires_at, row.created_by, row.rotated_from,
+        row.pair,        row.expires_at, row.created_by, row.rotated_from,
     )  # fmt: skip
 
 
