@@ -19,6 +19,7 @@ from .model.record import KeyRecord
 _UNKNOWN_BURST = 200.0
 _UNKNOWN_PER_SECOND = 50.0
 _UNKNOWN_AT_ONCE = 2
+_NEVER = float("-inf")
 
 Read = Callable[[str], Awaitable[KeyRecord | None]]
 
@@ -80,15 +81,23 @@ class Keyring:
         """Forget one key by its short id, or all of an integration by its id; at once."""
         self._changes += 1
         self._unknown.pop(what, None)
-        if self._known.pop(what, None) is None and what.startswith("int_"):
-            for short in [s for s, (record, _) in self._known.items() if record.integration_id == what]:
-                del self._known[short]
+        if what in self._known:
+            self._doubt(what)
+        elif what.startswith("int_"):
+            for short, (record, _) in self._known.items():
+                if record.integration_id == what:
+                    self._doubt(short)
 
     def forget_all(self) -> None:
         """Forget everything: changes may have been missed."""
         self._changes += 1
-        self._known.clear()
+        for short in self._known:
+            self._doubt(short)
         self._unknown.clear()
+
+    def _doubt(self, short: str) -> None:
+        """Believe a record no longer, and remember that there is such a key: it is no stranger's guess."""
+        self._known[short] = (self._known[short][0], _NEVER)
 
     async def _look_up(self, short: str, *, seen: bool) -> KeyRecord | None:
         flight = self._flights[short] = _Flight()

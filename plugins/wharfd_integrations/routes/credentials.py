@@ -156,6 +156,7 @@ ROUTES = (
     ),
     Route(
         method="POST", path=f"{_NEW}/{{id}}/test", aliases=(f"{_OLD}/{{id}}/test",), handler=try_connection,
-        scope=_WRITE, returns=ConnectionResult, rate=Rate(20, 60), summary="Test the connection to an integration",
+        scope=_WRITE, returns=ConnectionResult, rate=Rate(20, 60),
+        summary="Test the connection to an integration",
     ),
 )  # fmt: skip
