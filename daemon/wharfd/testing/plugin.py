@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from .certificates import authority
+from .clock import clock
 from .database import bridge, database_settings, database_templates, db, migrations
 from .postgres import postgres
 from .receiver import receiver
 from .redis import redis_namespace, redis_server, redis_url
+from .running import daemon
 
 __all__ = [
     "authority",
     "bridge",
+    "clock",
+    "daemon",
     "database_settings",
     "database_templates",
     "db",
