@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
-from wharfd.contracts.access import AUTHENTICATOR
-from wharfd.declare import (
+from wharfd import (
     AlertRule,
     Command,
     HealthCheck,
@@ -17,8 +16,9 @@ from wharfd.declare import (
     RetentionRule,
     Route,
     Schedule,
+    hookimpl,
 )
-from wharfd.hookspecs import hookimpl
+from wharfd.contracts.access import AUTHENTICATOR
 
 from . import commands as _commands
 from . import config as _config

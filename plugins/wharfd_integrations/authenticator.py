@@ -12,11 +12,8 @@ import binascii
 import hmac
 from datetime import UTC, datetime, timedelta
 
-from wharfd.clock import Clock
+from wharfd import Clock, Database, PluginMetrics, Vault
 from wharfd.contracts.access import Credentials, Identity, Refused
-from wharfd.db import Database
-from wharfd.metrics import PluginMetrics
-from wharfd.secrets import Vault
 
 from .config import Settings
 from .keyring import Keyring, TooManyUnknown

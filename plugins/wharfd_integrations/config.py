@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 
-from wharfd.config import option
+from wharfd import option
 
 from .model.key_text import Mode
 from .model.scopes import parse_scopes

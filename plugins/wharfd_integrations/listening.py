@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from wharfd.db import Database
+from wharfd import Database
 
 from .keyring import Keyring
 from .store.lookup import CHANNEL

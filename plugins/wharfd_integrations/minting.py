@@ -6,10 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from wharfd import Conflict, FieldError, Forbidden, Invalid, Queries, Transaction, new_id
 from wharfd.contracts.access import Identity
-from wharfd.db import Queries, Transaction
-from wharfd.http import Conflict, FieldError, Forbidden, Invalid
-from wharfd.ids import new_id
 
 from .authenticator import SECRETS, key_hash
 from .model.key_text import make_key, make_secret

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wharfd.context import PluginContext
-from wharfd.http.outbound import NetworkPolicy
+from wharfd import NetworkPolicy, PluginContext
 
 from .authenticator import HASHES, KeyAuthenticator
 from .config import Settings

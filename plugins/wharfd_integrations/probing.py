@@ -16,9 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from wharfd.errors import OutboundError
-from wharfd.http import Conflict
-from wharfd.ids import new_id
+from wharfd import Conflict, OutboundError, new_id
 
 from .parts import Context, parts_of
 from .routes.integration_shapes import ConnectionResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from wharfd.declare import RetentionRule
+from wharfd import RetentionRule
 
 from .config import Settings
 

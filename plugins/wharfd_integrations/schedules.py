@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from wharfd.declare import Schedule
+from wharfd import Schedule
 
 from .parts import Context
 from .store.lookup import forget_nonces

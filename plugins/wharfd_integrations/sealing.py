@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd.db import Record
-from wharfd.http import FieldError, Invalid
+from wharfd import FieldError, Invalid, Record
 
 from .model.confidential import MOST_BYTES, join, split
 from .parts import Context

@@ -13,10 +13,7 @@ import structlog
 import trio
 from asyncpg import InterfaceError, PostgresError
 
-from wharfd.clock import Clock
-from wharfd.db import Database
-from wharfd.errors import DatabaseUnavailable, StatementTimeout
-from wharfd.metrics import PluginMetrics
+from wharfd import Clock, Database, DatabaseUnavailable, PluginMetrics, StatementTimeout
 
 from .model.record import KeyIdentity
 from .store.usage_rows import UsageRow, Use, write_usage, write_uses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wharfd.declare import AlertRule, Finding, Health, HealthCheck, Metric
+from wharfd import AlertRule, Finding, Health, HealthCheck, Metric
 
 from .config import Settings
 from .model.record import OUTCOMES, stamp

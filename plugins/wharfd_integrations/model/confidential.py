@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wharfd.redaction import names_a_secret, redact_text
+from wharfd import names_a_secret, redact_text
 
 HIDDEN = "**hidden**"
 MOST_BYTES = 32 * 1024

@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from wharfd import FieldError, Invalid, Request
 from wharfd.contracts.access import Identity
-from wharfd.http import FieldError, Invalid, Request
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ import hmac
 
 from msgspec import UNSET, Struct
 
-from wharfd.declare import Rate, Route
-from wharfd.http import Conflict, Request
+from wharfd import Conflict, Rate, Request, Route
 
 from ..authenticator import key_hash
 from ..minting import Draft, mint

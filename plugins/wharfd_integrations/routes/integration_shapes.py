@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from wharfd.db import Record
+from wharfd import Record
 
 from ..model.key_text import public_part
 from .asking import Limit, Name, Owner, PerMinute, Seconds

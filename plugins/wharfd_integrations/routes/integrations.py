@@ -7,22 +7,24 @@ from urllib.parse import urlencode
 
 from msgspec import UNSET
 
-from wharfd.db import Record, Transaction
-from wharfd.declare import Rate, Route
-from wharfd.errors import OutboundError
-from wharfd.http import (
+from wharfd import (
     Conflict,
     FieldError,
     Forbidden,
     Invalid,
     NotFound,
+    OutboundError,
     Page,
+    Rate,
+    Record,
     Reply,
     Request,
+    Route,
+    Transaction,
     decode_cursor,
+    new_id,
     page_of,
 )
-from wharfd.ids import new_id
 
 from ..minting import Draft, mint
 from ..model.scopes import parse_networks, parse_scopes

@@ -7,16 +7,18 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from wharfd.db import Record, Transaction
-from wharfd.declare import Rate, Route
-from wharfd.http import (
+from wharfd import (
     Conflict,
     FieldError,
     Forbidden,
     Invalid,
     NotFound,
     Page,
+    Rate,
+    Record,
     Request,
+    Route,
+    Transaction,
     decode_cursor,
     page_of,
 )

@@ -9,9 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Meta, Struct
 
-from wharfd.db import Record
-from wharfd.declare import Route
-from wharfd.http import Page, Reply, Request, decode_cursor, page_of
+from wharfd import Page, Record, Reply, Request, Route, decode_cursor, page_of
 
 from ..parts import Context
 from ..store.integration_rows import get_integration

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from wharfd.db import Queries, Record, Statement, Transaction, sql
+from wharfd import Queries, Record, Statement, Transaction, sql
 
 
 @dataclass(frozen=True, kw_only=True)

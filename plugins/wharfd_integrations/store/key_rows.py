@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from wharfd.db import Queries, Record, Statement, Transaction, sql
+from wharfd import Queries, Record, Statement, Transaction, sql
 
 from ..model.scopes import Network
 

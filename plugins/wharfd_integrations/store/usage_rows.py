@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from wharfd.db import Queries, Record, Statement, Transaction, sql
+from wharfd import Queries, Record, Statement, Transaction, sql
 
 TABLE = "integrations.usage"
 COLUMNS = ("at", "key_id", "integration_id", "owner", "endpoint", "method", "status", "ms", "error", "client")
