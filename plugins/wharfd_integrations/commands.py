@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from wharfd import Client, Command, Output
 
-_DURATION = re.compile(r"(\d+)([smhdw])")
+_DURATION = re.compile(r"(\d{1,9})([smhdw])")
+_LONGEST_SECONDS = 100 * 365 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KEY_COLUMNS = ("id", "public", "name", "owner", "state", "scopes", "expires_at", "last_used_at")
 _INTEGRATION_COLUMNS = ("id", "name", "type", "status", "userId", "apiKey", "lastUsedAt", "usageCount")
@@ -21,7 +22,10 @@ def seconds(text: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write it like 12h or 90d")
-    return int(match[1]) * _UNITS[match[2]]
+    found = int(match[1]) * _UNITS[match[2]]
+    if found > _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than a hundred years")
+    return found
 
 
 def configure_keys(parser: argparse.ArgumentParser) -> None:

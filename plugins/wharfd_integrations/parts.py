@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wharfd import NetworkPolicy, PluginContext
+from wharfd import DatabaseUnavailable, NetworkPolicy, NotReady, PluginContext
 
 from .authenticator import HASHES, KeyAuthenticator
 from .config import Settings
@@ -33,18 +33,24 @@ class Parts:
 
 async def make_parts(ctx: Context) -> Parts:
     """Load the keys of the vault and make everything, nothing running yet."""
-    await ctx.secrets.prepare(*SEALED_TABLES, fingerprints=[HASHES])
+    try:
+        await ctx.secrets.prepare(*SEALED_TABLES, fingerprints=[HASHES])
+    except DatabaseUnavailable as error:
+        raise NotReady(f"the vault's keys cannot be read: {error}") from error
     settings = ctx.settings
     keyring = Keyring(
         lambda short: find_key(ctx.db, short), seconds=settings.cache_seconds, most=settings.cached_keys
     )
     usage = UsageLog(ctx.db, clock=ctx.clock, metrics=ctx.metrics, log=ctx.log, most=settings.usage_buffer)
     refusals = RecentRefusals()
+    ctx.metrics["keys_in_memory"].set_function(lambda: len(keyring))
+    ctx.metrics["key_lookups"].set_function(lambda: keyring.lookups)
+    ctx.metrics["key_hits"].set_function(lambda: keyring.hits)
     return Parts(
         keyring=keyring,
         usage=usage,
         refusals=refusals,
-        revocations=Revocations(ctx.db, keyring),
+        revocations=Revocations(ctx.db, keyring, ctx.log),
         authenticator=KeyAuthenticator(
             keyring,
             usage,

@@ -29,11 +29,8 @@ METRICS = (
 
 
 async def look_at_usage(ctx: Context) -> Health:
-    """Say whether the usage log keeps up, and bring the gauges of the keyring up to date."""
+    """Say whether the usage log keeps up."""
     parts = parts_of(ctx)
-    ctx.metrics["keys_in_memory"].set(len(parts.keyring))
-    ctx.metrics["key_lookups"].set(parts.keyring.lookups)
-    ctx.metrics["key_hits"].set(parts.keyring.hits)
     detail = {
         "waiting": parts.usage.waiting,
         "dropped": parts.usage.dropped,

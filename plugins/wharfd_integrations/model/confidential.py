@@ -39,6 +39,9 @@ def join(shown: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]
 def _shown(value: Any, name: str, path: str, secrets: Secrets, kept: Mapping[str, Any], depth: int) -> Any:
     if depth > DEEPEST:
         raise ValueError(f"{path}: nested deeper than {DEEPEST} levels")
+    if "\0" in name or (isinstance(value, str) and "\0" in value):
+        where = path.replace("\0", "\\0")
+        raise ValueError(f"{where}: holds the zero character, which the database cannot keep")
     if value == HIDDEN and isinstance(value, str):
         if path not in kept:
             raise ValueError(f"{path}: is {HIDDEN!r}, but no secret is kept there; give its value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -13,11 +14,17 @@ from wharfd.contracts.access import Identity
 
 T = TypeVar("T")
 
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Owner = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# No control characters anywhere: PostgreSQL cannot keep the zero character, and lists show one line.
+# (Python's `$` also matches before a last line feed, therefore the second half.)
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_ONE_LINE)]
+Owner = Annotated[str, Meta(min_length=1, max_length=128, pattern=_ONE_LINE)]
+Word = Annotated[str, Meta(max_length=200, pattern=_ONE_LINE)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Limit = Annotated[int, Meta(ge=1, le=500)]
 PerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]
-Seconds = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[int, Meta(ge=0, le=10 * 365 * 86400)]
 
 
 def owner_of(identity: Identity, asked: str | UnsetType | None, *, field: str, needed: bool) -> str | None:
@@ -46,6 +53,14 @@ def checked(field: str, parse: Callable[[Iterable[str]], T], texts: Iterable[str
         return parse(texts)
     except ValueError as error:
         raise Invalid(FieldError(field, str(error))) from None
+
+
+def in_utc(field: str, at: datetime | None, where: str = "body") -> datetime | None:
+    """Return the time in UTC; raises `Invalid` for one that lies outside the years 1 to 9999 there."""
+    try:
+        return None if at is None else at.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(FieldError(field, "is no time between the years 1 and 9999", where)) from None
 
 
 def optional_body(request: Request, type_: type[T]) -> T:

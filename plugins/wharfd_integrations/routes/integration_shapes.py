@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from wharfd import Record
 
 from ..model.key_text import public_part
-from .asking import Limit, Name, Owner, PerMinute, Seconds
+from .asking import Limit, Moment, Name, Owner, PerMinute, Seconds
 
 Type = Literal[
     "payment_gateway", "rta", "nav_provider", "email_service", "sms_service", "analytics", "custom"
@@ -30,7 +30,7 @@ class NewIntegration(Struct, kw_only=True, rename="camel"):
     scopes: list[str] | None = None
     allow_list: list[str] = []
     rate_per_minute: PerMinute | None = None
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    expires_at: Moment | None = None
     signed_only: bool = False
 
 

@@ -41,7 +41,7 @@ from ..store.integration_rows import (
     update_integration,
 )
 from ..store.key_rows import current_key, current_keys_of, get_key, keys_of_integration
-from .asking import checked, given, owner_of
+from .asking import checked, given, in_utc, owner_of
 from .integration_shapes import Changes, Integration, IntegrationQuery, NewIntegration, shown
 from .keys import forget, record_key, revoke
 
@@ -86,7 +86,7 @@ async def create_integration(ctx: Context, request: Request) -> Integration:
             scopes=scopes,
             allow_list=checked("allowList", parse_networks, wanted.allow_list),
             rate_per_minute=wanted.rate_per_minute,
-            expires_at=wanted.expires_at,
+            expires_at=in_utc("expiresAt", wanted.expires_at),
             signed_only=wanted.signed_only,
             integration_id=integration_id,
             with_secret=True,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from wharfd import (
     Conflict,
@@ -28,10 +28,22 @@ from ..model.key_text import public_part
 from ..model.record import stamp
 from ..model.scopes import parse_networks, parse_scopes
 from ..parts import Context, parts_of
-from ..store.integration_rows import get_integration
+from ..store.integration_rows import lock_integration
 from ..store.key_rows import descendants, get_key, list_keys, lock_key, replace_key, revoke_keys
 from ..store.lookup import tell_changed
-from .asking import Limit, Name, Owner, PerMinute, Seconds, checked, optional_body, owner_of
+from .asking import (
+    Limit,
+    Moment,
+    Name,
+    Owner,
+    PerMinute,
+    Seconds,
+    Word,
+    checked,
+    in_utc,
+    optional_body,
+    owner_of,
+)
 
 State = Literal["active", "expired", "replaced", "revoked"]
 
@@ -42,10 +54,10 @@ class NewKey(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Name
     scopes: list[str]
     owner: Owner | UnsetType | None = UNSET
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    expires_at: Moment | None = None
     allow_list: list[str] = []
     rate_per_minute: PerMinute | None = None
-    integration_id: str | None = None
+    integration_id: Word | None = None
     signed_only: bool = False
     with_secret: bool = False
 
@@ -88,13 +100,13 @@ class RotateKey(Struct, kw_only=True, forbid_unknown_fields=True):
     """How to rotate: how long the old key goes on, and when the new one ends (as the old one if left out)."""
 
     overlap_seconds: Seconds | None = None
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    expires_at: Moment | None = None
 
 
 class RevokeKey(Struct, kw_only=True, forbid_unknown_fields=True):
     """Why, and whether the keys that this key made go with it."""
 
-    reason: Annotated[str, Meta(max_length=300)] = ""
+    reason: Word = ""
     descendants: bool = False
 
 
@@ -107,8 +119,8 @@ class Revoked(Struct, kw_only=True):
 class KeyQuery(Struct, kw_only=True):
     """Which keys to list."""
 
-    owner: str | None = None
-    integration_id: str | None = None
+    owner: Word | None = None
+    integration_id: Word | None = None
     ended: bool = False
     limit: Limit = 50
     cursor: str | None = None
@@ -123,14 +135,14 @@ async def create_key(ctx: Context, request: Request) -> MadeKey:
         scopes=checked("scopes", parse_scopes, wanted.scopes),
         allow_list=checked("allow_list", parse_networks, wanted.allow_list),
         rate_per_minute=wanted.rate_per_minute,
-        expires_at=wanted.expires_at,
+        expires_at=in_utc("expires_at", wanted.expires_at),
         signed_only=wanted.signed_only,
         integration_id=wanted.integration_id,
         with_secret=wanted.with_secret or wanted.signed_only,
     )
     async with ctx.db.transaction() as tx:
         if draft.integration_id is not None:
-            integration = await get_integration(tx, draft.integration_id, request.owner)
+            integration = await lock_integration(tx, draft.integration_id, request.owner)
             if integration is None or integration["owner"] != draft.owner:
                 raise Invalid(FieldError("integration_id", "is no integration of that owner"))
         minted = await mint(ctx, tx, request.identity, draft)
@@ -168,10 +180,14 @@ async def rotate_key(ctx: Context, request: Request) -> MadeKey:
     """Make a successor with the same rights and let the old key go on for a while."""
     wanted = optional_body(request, RotateKey)
     async with ctx.db.transaction() as tx:
+        old = await get_key(tx, request.path["id"], request.owner)
+        if old is not None and old["integration_id"] is not None:
+            await lock_integration(tx, old["integration_id"], None)  # before its keys, as everywhere
         old = await lock_key(tx, request.path["id"], request.owner)
         if old is None:
             raise no_key(request.path["id"])
-        minted, _ = await rotate(ctx, tx, request, old, wanted.overlap_seconds, wanted.expires_at)
+        ends = in_utc("expires_at", wanted.expires_at)
+        minted, _ = await rotate(ctx, tx, request, old, wanted.overlap_seconds, ends)
         return await made(tx, ctx, minted)
 
 

@@ -15,19 +15,17 @@ from ..parts import Context
 from ..store.integration_rows import get_integration
 from ..store.key_rows import get_key
 from ..store.usage_rows import UsageFilter, list_usage
-from .asking import Limit
+from .asking import Limit, Moment, Word, in_utc
 from .integrations import no_integration
 from .keys import no_key
-
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class UsageQuery(Struct, kw_only=True, rename={"key_id": "keyId"}):
     """Which requests to show. `failed` true means status 400 and above."""
 
-    key_id: str | None = None
-    method: str | None = None
-    endpoint: str | None = None
+    key_id: Word | None = None
+    method: Word | None = None
+    endpoint: Word | None = None
     status: Annotated[int, Meta(ge=100, le=599)] | None = None
     failed: bool | None = None
     since: Moment | None = None
@@ -42,7 +40,7 @@ _NAMES = {"key_id": "keyId", "integration_id": "integrationId"}
 class WholeUsageQuery(UsageQuery, kw_only=True, rename=_NAMES):
     """The same over all integrations."""
 
-    integration_id: str | None = None
+    integration_id: Word | None = None
 
 
 class Usage(Struct, kw_only=True, rename="camel"):
@@ -104,8 +102,8 @@ async def _page(ctx: Context, request: Request, **fixed: Any) -> Page[Usage]:
             "endpoint": query.endpoint,
             "status": query.status,
             "failed": query.failed,
-            "since": query.since,
-            "until": query.until,
+            "since": in_utc("since", query.since, "query"),
+            "until": in_utc("until", query.until, "query"),
             **fixed,
         }
     )

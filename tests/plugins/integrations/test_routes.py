@@ -120,6 +120,10 @@ WRONG_KEYS = [
     ({"name": ""}, "name"),
     ({"name": "a\nb"}, "name"),
     ({"name": None}, "name"),
+    ({"name": "a\n"}, "name"),
+    ({"name": "a\0b"}, "name"),
+    ({"integration_id": "int_\0"}, "integration_id"),
+    ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
     ({"scopes": ["orders"]}, "scopes"),
     ({"scopes": "orders:read"}, "scopes"),
     ({"owner": ""}, "owner"),
@@ -267,6 +271,9 @@ WRONG_INTEGRATIONS = [
     ({"type": "shop"}, "type"),
     ({"config": []}, "config"),
     ({"config": {"a": "x" * 40_000}}, "config"),
+    ({"config": {"a": ["\0"]}}, "config"),
+    ({"config": {"a\0": 1}}, "config"),
+    ({"webhookUrl": "https://x.example/\0"}, "webhookUrl"),
     ({"config": {"password": "**hidden**"}}, "config"),
     ({"webhookUrl": "ftp://x.example/"}, "webhookUrl"),
     ({"webhookUrl": "http://10.0.0.1/"}, "webhookUrl"),
@@ -293,7 +300,14 @@ async def test_a_wrong_optional_body_is_422(node):
     async with node(running=False) as n:
         made = await n.make_key()
         path = f"/api/v1/keys/{made['details']['id']}/rotate"
-        for body in (b"[1]", b"{", b'{"overlap_seconds": -1}', b'{"overlap": 1}', b"\xff"):
+        for body in (
+            b"[1]",
+            b"{",
+            b'{"overlap_seconds": -1}',
+            b'{"overlap_seconds": 99999999999999999}',
+            b'{"overlap": 1}',
+            b"\xff",
+        ):
             assert (await n.api.request("POST", path, body=body)).status == 422, body
 
 

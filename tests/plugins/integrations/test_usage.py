@@ -241,6 +241,7 @@ async def test_a_wrong_question_is_422(node):
         "cursor=abc",
     ]
     async with node(running=False) as n:
+        wrong += ["endpoint=%00", "keyId=%0a", "until=0001-01-01T00:00:00%2B14:00"]
         for query in [*wrong, "failed=maybe", "limit=2&limit=3"]:
             answer = await n.api.get(f"/api/v1/usage?{query}")
             name = query.partition("=")[0]
