@@ -32,6 +32,7 @@ from .reload import Reloader
 from .state import own_state_folder
 from .supervisor import Supervisor
 from .systemd import Notifier, listen_fds
+from .upkeep import Upkeep
 from .watching import open_health, watch_process
 
 log = structlog.get_logger("wharfd.app")
@@ -167,12 +168,17 @@ async def run(
                 lives = PluginLives(machinery, registry)
                 health = open_health(lives, supervisor)
                 routes: list[BoundRoute] = []
-                async with open_front(core, sockets, lives, health, routes) as front:
-                    await ground.start(machinery.run)
-                    await ground.start(watch_process, machinery, registry, notifier, environ)
+                async with (
+                    open_front(core, sockets, lives, health, routes) as front,
+                    trio.open_nursery() as background,
+                ):
+                    await background.start(machinery.run)
+                    await background.start(watch_process, machinery, registry, notifier, environ)
+                    upkeep = Upkeep(machinery, registry, months_ahead=core.daemon.partitions_ahead)
+                    await background.start(upkeep.run)
                     async with trio.open_nursery() as plugins:
                         await _start_plugins(prepared, lives, supervisor, plugins)
-                        await ground.start(front.serve)
+                        await background.start(front.serve)
                         running = Running(
                             front.api_urls,
                             front.ingest_urls,
@@ -195,7 +201,8 @@ async def run(
                         if limit.cancelled_caught:
                             log.warning("stop_cut_short", hint="raise [daemon] stop_timeout")
                         plugins.cancel_scope.cancel()
-                    ground.cancel_scope.cancel()
+                    background.cancel_scope.cancel()
+            ground.cancel_scope.cancel()
     log.info("stopped")
 
 
