@@ -19,8 +19,8 @@ from ..sealing import make_webhook_secret, open_config, open_webhook_secret, sea
 from ..store.integration_rows import get_integration, update_integration
 from ..store.key_rows import current_key, keys_of_integration, lock_key
 from .asking import checked, optional_body
+from .integration_changes import held, no_integration, note
 from .integration_shapes import ConnectionResult, Pair, Regeneration, Rotation
-from .integrations import held, no_integration, note
 from .keys import record_key, revoke, rotate
 
 

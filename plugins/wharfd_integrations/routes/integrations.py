@@ -9,18 +9,11 @@ from msgspec import UNSET
 
 from wharfd import (
     Conflict,
-    FieldError,
-    Forbidden,
-    Invalid,
-    NotFound,
-    OutboundError,
     Page,
     Rate,
-    Record,
     Reply,
     Request,
     Route,
-    Transaction,
     decode_cursor,
     new_id,
     page_of,
@@ -28,7 +21,7 @@ from wharfd import (
 
 from ..minting import Draft, mint
 from ..model.scopes import parse_networks, parse_scopes
-from ..parts import Context, parts_of
+from ..parts import Context
 from ..sealing import make_webhook_secret, seal_config, seal_webhook_secret
 from ..store.integration_rows import (
     NewIntegrationRow,
@@ -37,11 +30,10 @@ from ..store.integration_rows import (
     get_integration,
     insert_integration,
     list_integrations,
-    lock_integration,
-    update_integration,
 )
 from ..store.key_rows import current_key, current_keys_of, get_key, keys_of_integration
 from .asking import checked, given, in_utc, owner_of
+from .integration_changes import held, no_integration, note, save, set_status, vet_url
 from .integration_shapes import Changes, Integration, IntegrationQuery, NewIntegration, shown
 from .keys import forget, record_key, revoke
 
@@ -189,69 +181,6 @@ async def remove_integration(ctx: Context, request: Request) -> None:
         await delete_integration(tx, row["id"])
         await forget(ctx, tx, row["id"])
         await note(ctx, tx, request, "integration.deleted", row, {"name": row["name"]})
-
-
-async def held(tx: Transaction, request: Request) -> Record:
-    """The integration of the path, held until the transaction ends; another owner's is not there."""
-    row = await lock_integration(tx, request.path["id"], request.owner)
-    if row is None:
-        raise no_integration(request)
-    return row
-
-
-async def save(
-    ctx: Context, tx: Transaction, request: Request, before: Record, values: dict[str, Any]
-) -> Record:
-    """Write what changed, tell every daemon when the keys start or stop working, and write it down."""
-    changed = await update_integration(tx, before["id"], values)
-    if changed["status"] != before["status"]:
-        await forget(ctx, tx, before["id"])
-    names = [name for name in ("name", "status", "config", "webhook_url") if changed[name] != before[name]]
-    if changed["config_secrets"] != before["config_secrets"] and "config" not in names:
-        names.append("config")
-    detail = {"changed": names, "old_status": before["status"], "status": changed["status"]}
-    await note(ctx, tx, request, "integration.updated", changed, detail)
-    return changed
-
-
-async def note(
-    ctx: Context, tx: Transaction, request: Request, action: str, row: Record, detail: dict[str, Any]
-) -> None:
-    """Write a change into the audit log."""
-    await ctx.audit.record(
-        tx,
-        actor=request.identity.subject,
-        action=action,
-        subject=row["id"],
-        detail=detail,
-        owner=row["owner"],
-        ip=str(request.client) if request.client else None,
-    )
-
-
-def set_status(request: Request, values: dict[str, Any], status: str) -> None:
-    """Change the status; what the house suspended, the house alone lets go on."""
-    if values["suspended_by_house"] and request.owner is not None and status != values["status"]:
-        raise Forbidden("this integration was suspended by the operators of this wharfd; ask them")
-    values["status"] = status
-    values["suspended_by_house"] = status == "suspended" and (
-        request.owner is None or values["suspended_by_house"]
-    )
-
-
-def vet_url(ctx: Context, url: str | None) -> None:
-    """Refuse (422) a webhook URL that could never be called."""
-    if url is None:
-        return
-    try:
-        ctx.http.vet_url(url, policy=parts_of(ctx).policy)
-    except OutboundError as error:
-        raise Invalid(FieldError("webhookUrl", str(error))) from None
-
-
-def no_integration(request: Request) -> NotFound:
-    """The answer for an integration that is not there, or another owner's."""
-    return NotFound(f"there is no integration {request.path['id'][:60]!r}")
 
 
 async def _to(ctx: Context, request: Request, status: str) -> Integration:

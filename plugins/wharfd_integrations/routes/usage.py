@@ -16,7 +16,7 @@ from ..store.integration_rows import get_integration
 from ..store.key_rows import get_key
 from ..store.usage_rows import UsageFilter, list_usage
 from .asking import Limit, Moment, Word, in_utc
-from .integrations import no_integration
+from .integration_changes import no_integration
 from .keys import no_key
 
 
