@@ -104,7 +104,7 @@ class Authentication:
             raise Unauthorized("the token is too long to be one of ours")
         caller, credential = (
             neighbourhood(presented.client),
-            bearer or presented.headers.get("authorization", ""),
+            bearer or presented.headers.get("authorization") or presented.headers.get("x-wharfd-key", ""),
         )
         self._hold_back(caller, credential)
         identity = self.local(bearer) if bearer is not None else None
