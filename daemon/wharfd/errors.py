@@ -74,6 +74,20 @@ class EmbeddedPostgresRefused(EmbeddedPostgresError):
     """The embedded PostgreSQL cannot run here until somebody has changed something."""
 
     exit_code = 78  # as with a wrong configuration: another try gives the same answer
+class CommitUnknown(DatabaseUnavailable):
+    """The connection was lost while committing; whether the changes were kept is not known."""
+
+
+class DatabaseUnsuitable(WharfdError):
+    """PostgreSQL is there but would not keep wharfd's promises."""
+
+
+class StatementTimeout(WharfdError):
+    """A statement took longer than it may and was stopped."""
+
+
+class TransactionAborted(WharfdError):
+    """Nothing was committed: a statement in the transaction failed and its error was not let through."""
 
 
 class MigrationError(WharfdError):

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from .database import bridge, database_settings, database_templates, db, migrations
 from .postgres import postgres
 
-__all__ = ["postgres"]
+__all__ = [
+    "bridge",
+    "database_settings",
+    "database_templates",
+    "db",
+    "migrations",
+    "postgres",
+]
