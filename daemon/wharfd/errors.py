@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import getdoc
+from typing import Literal
 
 
 class WharfdError(Exception):
@@ -116,3 +117,88 @@ class StateFolderError(WharfdError):
 
 class ListenError(WharfdError):
     """An address cannot be listened on."""
+# -- Outbound HTTP -----------------------------------------------------------------------------------
+
+
+class OutboundError(WharfdError):
+    """An outbound request failed.
+
+    `kind` names the class of failure for records and metrics. `request_sent` is what the other side can
+    have seen: "none" (a second send cannot be a duplicate), "some" or "all". `status` is the status of the
+    answer where its head had arrived. The message never holds a URL's path or query: they may carry secrets.
+    """
+
+    kind = "outbound"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        request_sent: Literal["none", "some", "all"] = "none",
+        status: int | None = None,
+        phase: str = "",
+    ) -> None:
+        self.request_sent = request_sent
+        self.status = status
+        self.phase = phase
+        super().__init__(message)
+
+
+class UrlRefused(OutboundError):
+    """The URL is not one that wharfd sends to."""
+
+    kind = "bad_url"
+
+
+class HeaderRefused(OutboundError):
+    """A request header has a name or value that must not be sent."""
+
+    kind = "bad_header"
+
+
+class AddressRefused(OutboundError):
+    """The host has an address that the network policy refuses; see [outbound] allow_networks."""
+
+    kind = "refused_address"
+
+
+class NameNotResolved(OutboundError):
+    """The host name cannot be resolved."""
+
+    kind = "dns"
+
+
+class ConnectFailed(OutboundError):
+    """No connection could be made."""
+
+    kind = "connect"
+
+
+class TlsFailed(OutboundError):
+    """The TLS handshake failed."""
+
+    kind = "tls"
+
+
+class OutboundTimeout(OutboundError):
+    """The request was not over before its deadline; `phase` says what it was waiting for."""
+
+    kind = "timeout"
+
+
+class ConnectionLost(OutboundError):
+    """The connection broke before the answer was complete."""
+
+    kind = "reset"
+
+
+class AnswerBroken(OutboundError):
+    """The answer is not HTTP/1.1."""
+
+    kind = "protocol"
+
+
+class AnswerHeadTooLarge(OutboundError):
+    """The answer's status line and headers are larger than wharfd accepts."""
+
+    kind = "too_large_headers"
