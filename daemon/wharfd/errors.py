@@ -103,6 +103,42 @@ class SecretError(WharfdError):
     """A sealed secret cannot be opened with the key that is configured."""
 
 
+class UnknownKey(SecretError):
+    """A sealed secret names a data key that this database does not hold."""
+
+
+class MisplacedSecret(SecretError):
+    """A sealed secret was made for another table, column or row than the one it was found in."""
+
+
+class DamagedSecret(SecretError):
+    """A sealed secret was changed after it was written; restore the row from a backup or set it anew."""
+
+
+class KeyNotLoaded(SecretError):
+    """The data key is not in memory yet; call `await ctx.secrets.prepare(table)` in `provision` first."""
+
+
+class MasterKeyError(SecretError):
+    """The master key is missing, malformed, open to others, or not the one the database was sealed with."""
+
+    exit_code = 78  # starting again with the same key cannot help
+
+
+class SecretUnreadable(WharfdError):
+    """A secret that the configuration points to cannot be read.
+
+    `what` is the reason, `hint` the way out, so that a report can put the path of the setting in front.
+    """
+
+    exit_code = 78
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        self.what = what
+        self.hint = hint
+        super().__init__(f"{what}; {hint}" if hint else what)
+
+
 class Overloaded(WharfdError):
     """There is more waiting than wharfd accepts; ask again after the given time."""
 
