@@ -238,3 +238,5 @@ class AnswerHeadTooLarge(OutboundError):
     """The answer's status line and headers are larger than wharfd accepts."""
 
     kind = "too_large_headers"
+class CannotListen(WharfdError):
+    """An address cannot be listened on."""
