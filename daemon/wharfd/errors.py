@@ -99,6 +99,26 @@ class LeaseLost(WharfdError):
     """The work was taken over by another worker while this one held it; its result is dropped."""
 
 
+class WorkTableError(WharfdError):
+    """A table cannot be worked as declared: a column or an index is missing."""
+
+
+class UnknownQueue(WharfdError):
+    """There is no work queue of that name here."""
+
+
+class UnknownEvent(WharfdError):
+    """The event is of no type that this plugin publishes; list it in register_subscriptions."""
+
+
+class InvalidEvent(WharfdError):
+    """The event does not fit its own type."""
+
+
+class UnknownSchedule(WharfdError):
+    """There is no schedule of that name here."""
+
+
 class SecretError(WharfdError):
     """A sealed secret cannot be opened with the key that is configured."""
 
