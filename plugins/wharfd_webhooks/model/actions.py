@@ -1,4 +1,5 @@
-"""What an answer means: the one table from status to action. The docs publish it and a test compares the two."""
+"""What an answer means: the one table from status to action. The docs publish it and a test compares the
+two."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ ClientErrors = Literal["retry", "fail"]
 class Action:
     """What is done after an answer.
 
-    `success` delivers. `retry` follows the schedule. `slow_down` does too, and rests the whole endpoint for as
-    long as Retry-After says. `reject` is an answer that says the request itself is wrong: the short schedule, or
-    none. `gone` ends the delivery and disables the endpoint. `sick` says whether the endpoint's health suffers.
+    `success` delivers. `retry` follows the schedule. `slow_down` does too, and rests the whole endpoint for
+    as long as Retry-After says. `reject` is an answer that says the request itself is wrong: the short
+    schedule, or none. `gone` ends the delivery and disables the endpoint. `sick` says whether the
+    endpoint's health suffers.
     """
 
     kind: Kind

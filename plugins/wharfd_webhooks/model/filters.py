@@ -3,9 +3,9 @@
     {"data.amount": {"gte": 1000}, "data.currency": {"in": ["EUR", "USD"]}}
     {"or": [{"data.status": "paid"}, {"not": {"data.test": {"exists": true}}}]}
 
-A path walks objects by name and lists by number. Conditions on one path, and paths beside each other, must all
-hold. A value instead of an object of operators means `eq`. A path that leads nowhere fails every operator but
-`exists: false`, `ne` and `nin`.
+A path walks objects by name and lists by number. Conditions on one path, and paths beside each other, must
+all hold. A value instead of an object of operators means `eq`. A path that leads nowhere fails every
+operator but `exists: false`, `ne` and `nin`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An endpoint's health: when the breaker opens, when a probe may go, when an endpoint is disabled by itself.
 
-Kept in the database and moved on with every attempt, so that it is the same for all daemons and survives them.
-Pure: the time is an argument.
+Kept in the database and moved on with every attempt, so that it is the same for all daemons and survives
+them. Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ WARNINGS = (50, 70, 90)
 class Limits:
     """When the breaker opens and when failing is enough.
 
-    The breaker opens after `open_after` failures in a row and rests `pause_seconds`, doubled with every probe that
-    fails, up to `longest_pause_seconds`. The endpoint is disabled after failing for `disable_after` *and*
-    `disable_count` times in a row; None never.
+    The breaker opens after `open_after` failures in a row and rests `pause_seconds`, doubled with every
+    probe that fails, up to `longest_pause_seconds`. The endpoint is disabled after failing for
+    `disable_after` *and* `disable_count` times in a row; None never.
     """
 
     open_after: int = 5
@@ -57,7 +57,8 @@ class Change:
 
 
 def progress(health: Health, now: datetime, limits: Limits) -> float:
-    """Return how far the endpoint is on the way to being disabled, in percent: the slower of time and count."""
+    """Return how far the endpoint is on the way to being disabled, in percent: the slower of time and
+    count."""
     if limits.disable_after is None or health.failing_since is None:
         return 0.0
     by_time = (now - health.failing_since) / limits.disable_after

@@ -1,7 +1,8 @@
 """The keys endpoints are signed with: how they are written, made and checked.
 
-`whsec_<base64>` is a symmetric key of 24 to 64 bytes, `whsk_<base64>` an ed25519 private key whose public half is
-written `whpk_<base64>`. Plain text of 24 to 64 bytes is taken as it stands, for callers that made their own.
+`whsec_<base64>` is a symmetric key of 24 to 64 bytes, `whsk_<base64>` an ed25519 private key whose public
+half is written `whpk_<base64>`. Plain text of 24 to 64 bytes is taken as it stands, for callers that made
+their own.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ def pattern_problem(pattern: str) -> str | None:
 
 
 def matches(pattern: str, event_type: str) -> bool:
-    """Whether a pattern asks for a type. `order.*` asks for `order.created` and `order.item.lost`, not `order`."""
+    """Whether a pattern asks for a type. `order.*` asks for `order.created` and `order.item.lost`, not
+    `order`."""
     if pattern == "*" or pattern == event_type:
         return True
     return pattern.endswith(".*") and event_type.startswith(pattern[:-1])

@@ -62,7 +62,8 @@ def next_delay(
 
 
 def read_retry_after(value: str | None, now: datetime) -> float | None:
-    """Read a Retry-After header: seconds or an HTTP date. Past is 0, the cap is a day; None when unreadable."""
+    """Read a Retry-After header: seconds or an HTTP date. Past is 0, the cap is a day; None when
+    unreadable."""
     if value is None:
         return None
     text = value.strip()

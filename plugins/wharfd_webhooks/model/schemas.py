@@ -1,9 +1,9 @@
 """JSON Schema: what a declared event looks like, and whether a payload fits an owner's own schema.
 
-Understood is the part of JSON Schema 2020-12 that describes data: types, properties, items, enums, bounds, formats
-of dates, and allOf, anyOf, oneOf, not, and `$ref` within the schema. A schema that uses anything else is refused
-when it is given, so that no rule is silently ignored. `pattern` is refused too: a regular expression given by a
-caller can be made to run for ever.
+Understood is the part of JSON Schema 2020-12 that describes data: types, properties, items, enums, bounds,
+formats of dates, and allOf, anyOf, oneOf, not, and `$ref` within the schema. A schema that uses anything
+else is refused when it is given, so that no rule is silently ignored. `pattern` is refused too: a regular
+expression given by a caller can be made to run for ever.
 """
 
 from __future__ import annotations
