@@ -131,19 +131,31 @@ class IngestRoute:
     `admit(ctx, delivery)` is a plain function without I/O: it verifies and returns an admission (a msgspec
     Struct), or a `Reply` that refuses. `store(ctx, tx, admissions)` writes a whole group in one transaction
     and returns one `Reply` per admission. `answer(ctx, delivery)` replies to a GET or HEAD on the same path.
-    `spool=False` makes the route answer 503 while PostgreSQL is away.
+    Both may see a delivery again that an interrupted commit had already stored; `store` collapses it.
+
+    While PostgreSQL is away an admission is kept in the spool, encoded as its type `admission`, and answered
+    with what `spooled(ctx, admission)` returns, or 200 `{"success":true}`; it reaches `store` later.
+    `spool=False` makes the route answer 503 instead.
     """
 
     source: str
     paths: tuple[str, ...]
     admit: Callable[..., Any]
     store: Handler
+    admission: type[Any] | None = None
     answer: Callable[..., Any] | None = None
+    spooled: Callable[..., Any] | None = None
     max_body_bytes: int = 1 << 20
     spool: bool = True
 
     def __post_init__(self) -> None:
+        _check(bool(self.source), self, "source must not be empty")
         _check(bool(self.paths), self, f"{self.source}: at least one path is needed")
+        _check(
+            not self.spool or self.admission is not None,
+            self,
+            f"{self.source}: the spool needs the type of an admission; give admission=… or spool=False",
+        )
         for path in self.paths:
             _check(
                 path.startswith("/") and "?" not in path, self, f"{path!r} must begin with / and hold no ?"

@@ -91,6 +91,10 @@ class TransactionAborted(WharfdError):
     """Nothing was committed: a statement in the transaction failed and its error was not let through."""
 
 
+class MaintenanceBusy(WharfdError):
+    """Database maintenance is running already, here or on another daemon; ask again when it is done."""
+
+
 class MigrationError(WharfdError):
     """A migration cannot be applied."""
 
@@ -260,3 +264,20 @@ class AnswerHeadTooLarge(OutboundError):
     kind = "too_large_headers"
 class CannotListen(WharfdError):
     """An address cannot be listened on."""
+class ListenError(WharfdError):
+    """A listener cannot open its address."""
+
+
+class SpoolError(WharfdError):
+    """The spool cannot take a delivery now: it is full, or its disk failed."""
+
+
+# -- Redis -------------------------------------------------------------------------------------------
+
+
+class RedisUnavailable(WharfdError):
+    """Redis does not answer in time; wharfd goes on without it."""
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis answered with an error: full, read-only, or not the kind of value that was expected."""

@@ -24,6 +24,7 @@ _log = structlog.get_logger("wharfd.db.pool")
 
 _TEND_SECONDS = 5.0
 _MEND_SECONDS = 5.0
+_MEND_ATTEMPTS = 3
 _LIFETIME_SPREAD = 0.2  # so that connections opened together are not replaced together
 
 
@@ -65,13 +66,20 @@ class PoolStatistics:
 
 async def _clean(raw: asyncpg.Connection) -> None:
     """End any transaction and reset the session (asyncio side); waits for a running cancellation first."""
-    if raw.is_closed():
-        raise ConnectionResetError("the connection is closed")
-    if raw.is_in_transaction():
-        await raw.execute("ROLLBACK")
-    await raw.reset()
-    if raw.is_in_transaction():  # a BEGIN that was under way when its caller was cancelled
-        await raw.execute("ROLLBACK")
+    for _ in range(_MEND_ATTEMPTS):
+        if raw.is_closed():
+            raise ConnectionResetError("the connection is closed")
+        try:
+            if raw.is_in_transaction():
+                await raw.execute("ROLLBACK")
+            await raw.reset()
+            if raw.is_in_transaction():  # a BEGIN that was under way when its caller was cancelled
+                await raw.execute("ROLLBACK")
+            return
+        except asyncpg.QueryCanceledError:
+            # The server may act on a cancel request only after the statement it was meant for.
+            continue
+    raise ConnectionResetError("the connection keeps being cancelled")
 
 
 class Pool:

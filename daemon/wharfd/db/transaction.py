@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import structlog
 import trio
 
-from ..errors import CommitUnknown, DatabaseUnavailable, TransactionAborted
+from ..errors import CommitUnknown, DatabaseUnavailable, StatementTimeout, TransactionAborted
 from .pool import Link
 from .queries import Call, Queries, Runner, nothing
 
@@ -19,6 +19,7 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 _log = structlog.get_logger("wharfd.db.transaction")
 _ROLLBACK_SECONDS = 5.0
+_UNDO_ATTEMPTS = 3
 _LEVELS = {
     "read_committed": "READ COMMITTED",
     "repeatable_read": "REPEATABLE READ",
@@ -70,20 +71,41 @@ class Transaction(Queries):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[Transaction]:
-        """Undo only what the block did when it raises, and raise on; the transaction can go on after."""
+        """Undo only what the block did when it raises, and raise on; the transaction can go on after.
+
+        So a deadline around the block, or a `StatementTimeout` in it, costs no more than the block.
+        """
         self._savepoints += 1
         name = f"s{self._savepoints}"
         waiting = len(self._afterwards)
-        await self._ask("savepoint", lambda c: c.execute(f"SAVEPOINT {name}"))
+        # Shielded, because a savepoint that was interrupted could not be rolled back to.
+        with trio.CancelScope(shield=True):
+            await self._ask("savepoint", lambda c: c.execute(f"SAVEPOINT {name}"))
         try:
             yield self
         except BaseException:
             del self._afterwards[waiting:]
-            if not self._link.suspect and not self._link.raw.is_closed():
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _ROLLBACK_SECONDS):
-                    await self._ask("rollback_to", lambda c: c.execute(f"ROLLBACK TO {name}; RELEASE {name}"))
+            await self._undo(name)
             raise
-        await self._ask("release", lambda c: c.execute(f"RELEASE {name}"))
+        with trio.CancelScope(shield=True):
+            await self._ask("release", lambda c: c.execute(f"RELEASE {name}"))
+
+    async def _undo(self, name: str) -> None:
+        if self._link.raw.is_closed():
+            return
+        command = f"ROLLBACK TO {name}; RELEASE {name}"
+        with trio.CancelScope(shield=True):
+            for _ in range(_UNDO_ATTEMPTS):
+                try:
+                    await self._ask("rollback_to", lambda c: c.execute(command), timeout=_ROLLBACK_SECONDS)
+                except StatementTimeout:
+                    continue  # the server may act on a cancel request after the statement it was meant for
+                except Exception as failure:  # what led here is raised on; the transaction cannot commit
+                    _log.warning("savepoint_not_undone", error=str(failure))
+                    break
+                self._link.suspect = False
+                return
+            self._link.suspect = True
 
 
 class Lender(Protocol):

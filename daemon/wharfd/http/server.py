@@ -38,7 +38,7 @@ class HttpServer:
 
     `authenticator()` returns the installed Authenticator or None, and raises `ServiceUnavailable` while its
     plugin is down. `signing_key` marks cursors, sessions and fingerprints; daemons that share a database
-    share it. `mounts` are the ingest paths served here too. The admin token's file is made when it is missing.
+    share it. `mounts` are the ingest paths served here too. A missing admin token is made.
     Raises `ConfigError` for routes that collide, for wrong TLS files and wrong trusted proxies.
     """
 
@@ -119,6 +119,10 @@ class HttpServer:
         """Stop accepting and drain: `run` returns when all is answered or the drain time is over."""
         self._health.stopping = True
         self._serving.stop()
+
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        await self._serving.wait_empty()
 
     def reload_tls(self) -> None:
         """Read certificate and key again; raises `ConfigError` and keeps the old ones if they do not fit."""

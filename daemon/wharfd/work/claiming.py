@@ -143,11 +143,8 @@ class Round:
         """Note how far the claim came."""
         self._served.update(record["wharfd_by"] for record in taken)
         self._active = max(self._active, len(self._served))
-        if len(taken) >= wanted:  # it stopped in the middle; the key it stopped at has had its share
-            self.after = max(taken, key=lambda record: record["wharfd_number"])["wharfd_by"]
-            self.more = True
-        elif walked is not None and walked >= KEYS_PER_CLAIM:
-            self.after = last
+        if len(taken) >= wanted or (walked or 0) >= KEYS_PER_CLAIM:
+            self.after = last  # it stopped in the middle; the key it stopped at has had its share
             self.more = True
         else:  # came to the last key: the round is over
             self.more = bool(self._served) or self.after is not None

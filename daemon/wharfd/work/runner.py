@@ -92,7 +92,7 @@ class Runner:
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + _GIVE_BACK_SECONDS
                 self._give_back()
-                for job in list(self._finisher.held):
+                for job in list(self._finisher.held.values()):
                     if not job.judged:
                         self._finisher.put(job, handed_back(job.attempt))
                 await self._finisher.drain()
