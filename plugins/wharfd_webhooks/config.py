@@ -66,6 +66,9 @@ class Settings:
     fan_out_concurrency: int = option(
         4, help="events worked on at a time; 1 keeps deliveries in the order of events"
     )
+    transform: str | None = option(
+        None, help="transform for endpoints that name none; a plugin's before_delivery hook answers to it"
+    )
     header_case: Literal["lower", "canonical"] = option("lower", help="webhook-id or Webhook-Id")
     keep_deliveries: timedelta = option(timedelta(days=90), help="how long deliveries and attempts are kept")
     keep_messages: timedelta = option(

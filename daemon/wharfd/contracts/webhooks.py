@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .events import Event
 
@@ -57,3 +59,39 @@ OPERATIONAL: tuple[type[Event], ...] = (
     DeliveryExhausted,
 )
 OPERATIONAL_TYPES = frozenset(event.type for event in OPERATIONAL)
+
+
+# -- The hook before_delivery ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A delivery that is about to be sent, for plugins that implement `before_delivery`.
+
+    `transform` is the name the endpoint asks for; a plugin answers only to names it knows. `body` is what
+    would be sent, as JSON data.
+    """
+
+    transform: str
+    delivery_id: str
+    endpoint_id: str
+    owner: str | None
+    url: str
+    event_type: str
+    attempt: int
+    body: Any
+
+
+@dataclass(frozen=True)
+class Change:
+    """Send `body` instead, with these headers on top. It is signed as it is sent."""
+
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Do not send this delivery at all; it is cancelled with the reason."""
+
+    reason: str

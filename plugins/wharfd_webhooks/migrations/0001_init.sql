@@ -9,6 +9,7 @@ CREATE TABLE webhooks.endpoints (
     filter           jsonb,
     headers          jsonb       NOT NULL DEFAULT '{}',
     legacy           text        NOT NULL DEFAULT 'none' CHECK (legacy IN ('none', 'x-webhook')),
+    transform        text,
     order_by         text,
     order_failed     text        NOT NULL DEFAULT 'block' CHECK (order_failed IN ('block', 'skip')),
     at_most_once     boolean     NOT NULL DEFAULT false,
@@ -90,6 +91,7 @@ CREATE TABLE webhooks.deliveries (
     trigger     text        NOT NULL DEFAULT 'event' CHECK (trigger IN ('event', 'retry', 'resend', 'recovery', 'test')),
     budget      smallint,
     resume      jsonb,
+    known       integer     NOT NULL DEFAULT 0,
     state       text        NOT NULL DEFAULT 'ready'
                 CHECK (state IN ('ready', 'running', 'done', 'buried', 'held', 'cancelled')),
     priority    smallint    NOT NULL DEFAULT 100,

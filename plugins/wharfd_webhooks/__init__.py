@@ -1,0 +1,100 @@
+"""Tell everyone who asked, exactly as promised: endpoints, signed deliveries, retries, and a record of
+each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from wharfd.contracts.webhooks import OPERATIONAL
+from wharfd.declare import (
+    EventType,
+    Metric,
+    Migrations,
+    RetentionRule,
+    Retry,
+    Schedule,
+    Subscription,
+    WorkQueue,
+)
+from wharfd.hookspecs import hookimpl
+
+from .config import LEASE_SECONDS, Settings
+from .fanout import fan_out
+from .model.rows import DeliveryRow
+from .sending.directory import SECRETS
+from .sending.sender import QUEUES, SWEEP_SECONDS, Sender, deliver, sweep
+
+if TYPE_CHECKING:
+    from wharfd.context import PluginContext
+
+MOST_TRIES = 50  # the largest budget a person may ask for
+
+
+@hookimpl
+def register_settings() -> type[Settings]:
+    return Settings
+
+
+@hookimpl
+def register_migrations() -> Migrations:
+    return Migrations(
+        __package__ or __name__, partitioned=("webhooks.messages", "webhooks.deliveries", "webhooks.attempts")
+    )
+
+
+@hookimpl
+def register_work(settings: Settings) -> list[Any]:
+    return [_queue("free", settings), _queue("ordered", settings), _queue("skipping", settings)]
+
+
+def _queue(lane: str, settings: Settings) -> WorkQueue:
+    ordered = lane != "free"
+    return WorkQueue(
+        name=QUEUES[lane],
+        table="webhooks.deliveries",
+        row=DeliveryRow,
+        handler=deliver,
+        key=("id", "created_at"),
+        lane=("lane", lane),
+        fair_by="order_key",
+        ordered=ordered,
+        skip_buried=lane == "skipping",
+        concurrency=max(1, settings.concurrency // 4) if ordered else settings.concurrency,
+        lease_seconds=LEASE_SECONDS,
+        retry=Retry(attempts=MOST_TRIES + 1, delays=(30,)),
+    )
+
+
+@hookimpl
+def register_schedules(settings: Settings) -> list[Schedule]:
+    return [Schedule(name="sweep", handler=sweep, every=timedelta(seconds=SWEEP_SECONDS))]
+
+
+@hookimpl
+def register_subscriptions(settings: Settings) -> list[Any]:
+    everything = Subscription("*", fan_out, transactional=True, concurrency=settings.fan_out_concurrency)
+    return [everything, *(EventType(event, (event.__doc__ or "").split("\n")[0]) for event in OPERATIONAL)]
+
+
+@hookimpl
+def register_metrics(settings: Settings) -> list[Metric]:
+    return [
+        Metric("counter", "fanned_out_total", "Deliveries made of events."),
+        Metric("counter", "attempts_total", "Sends, by status class or kind of failure.", ("outcome",)),
+        Metric("histogram", "attempt_seconds", "How long a send took."),
+        Metric("counter", "stepped_aside_total", "Claimed deliveries that were not sent then.", ("how",)),
+    ]
+
+
+@hookimpl
+def register_retention(settings: Settings) -> list[RetentionRule]:
+    return []
+
+
+@hookimpl
+async def provision(ctx: PluginContext[Settings]) -> None:
+    await ctx.secrets.prepare(SECRETS)
+    ctx.state["policy"] = ctx.settings.network()
+    ctx.state["targets"] = {}
+    ctx.state["sender"] = Sender(ctx)
