@@ -18,10 +18,11 @@ import trio
 
 from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
-from .core_routes import core_routes
-from .db import open_bridge, unwrapped
+from .db import open_bridge
+from .db.bridge import unwrapped
 from .errors import ConfigError
 from .front import Sockets, open_front
+from .http import BoundRoute
 from .life import PluginLives
 from .loading import PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
@@ -65,9 +66,7 @@ def prepare(path: Path | None, state_dir: Path, environ: Mapping[str, str]) -> P
     """
     configuration = load_configuration(configuration_text(path), environ, name=str(path or "configuration"))
     host = PluginHost()
-    found, missing = find_plugins(
-        dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir
-    )
+    found, missing = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)
     for plugin in found:
         host.add(plugin)
     registry, wrong = collect(host, configuration)
@@ -117,7 +116,7 @@ async def run(
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
                 health = open_health(lives, supervisor)
-                routes = core_routes(machinery, registry, supervisor)
+                routes: list[BoundRoute] = []
                 async with open_front(core, sockets, lives, health, routes) as front:
                     await ground.start(machinery.run)
                     await ground.start(watch_process, machinery, registry, notifier, environ)
@@ -140,6 +139,15 @@ async def run(
                         plugins.cancel_scope.cancel()
                     ground.cancel_scope.cancel()
     log.info("stopped")
+
+
+def initialise_and_stop(prepared: Prepared) -> int:
+    """Do `initialise` and nothing else; return the exit code."""
+    core = prepared.configuration.core
+    logging.configure(core.log.level, core.log.format)
+    with unwrapped():
+        trio.run(initialise, prepared)
+    return 0
 
 
 async def initialise(prepared: Prepared) -> None:

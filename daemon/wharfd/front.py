@@ -15,9 +15,10 @@ import trio
 from .config import CoreSettings, IngestSettings
 from .contracts.access import AUTHENTICATOR, Authenticator
 from .db import Transaction
-from .declare import HealthCheck, IngestRoute, Route
-from .health import BoundCheck, HealthBoard
+from .declare import IngestRoute
+from .health import HealthBoard
 from .http import BoundRoute, IngestMount
+from .http.listening import describe, open_sockets
 from .http.server import HttpServer
 from .http.settings import HttpSettings
 from .ingest import (
@@ -29,17 +30,18 @@ from .ingest import (
     ListenerLimits,
     ListenerStatistics,
     Observer,
-    RouteTable,
     SpoolBudget,
     Spools,
     Trust,
+    come_back,
     serve_ingest,
 )
 from .life import PluginLives
-from .metrics import IngestMetrics
-from .http.listening import describe, open_sockets
+from .watching import IngestMetrics
 
 log = structlog.get_logger("wharfd.front")
+
+_DOWN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ class Sockets:
             raise
         return cls(api, ingest)
 
+    def __enter__(self) -> Sockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in (*self.api, *self.ingest):
+            opened.close()
+
 
 class Front:
     """Both listeners. `serve` runs them, `drain` ends them in good order."""
@@ -75,6 +84,7 @@ class Front:
         lives: PluginLives,
         committer: GroupCommitter,
         keeper: Keeper | None,
+        observer: Observer,
         server: HttpServer,
     ) -> None:
         self._core = core
@@ -82,6 +92,7 @@ class Front:
         self._lives = lives
         self._committer = committer
         self._keeper = keeper
+        self._observer = observer
         self._server = server
         self._answerer = Answerer(committer, log=log)
         self._drain = trio.Event()
@@ -139,7 +150,7 @@ class Front:
             limits=ListenerLimits(connections=settings.max_connections),
             tls=_tls(settings),
             trust=Trust([str(n) for n in settings.trusted_proxies], proxy_protocol=settings.proxy_protocol),
-            observer=self._committer.observer,
+            observer=self._observer,
             statistics=self.statistics,
             drain=self._drain,
             task_status=task_status,
@@ -183,9 +194,6 @@ async def open_front(
     def transaction() -> AbstractAsyncContextManager[Transaction]:
         return machinery.db.transaction()
 
-    for plugin, ingest in lives.registry.of(IngestRoute):
-        lives.ingest.mount(ingest, None, plugin=plugin)
-        lives.ingest.suspend(plugin)
     observer: Observer = IngestMetrics(machinery.metrics)
     keeper = spools = None
     if core.ingest.spool:
@@ -198,7 +206,7 @@ async def open_front(
         )
         answerer = Answerer(committer, log=log)
         server = HttpServer(
-            [*own_routes, *_bound(lives)],
+            [*own_routes, *lives.bound_routes()],
             settings=_http_settings(core),
             state_dir=machinery.state.path,
             signing_key=await machinery.vault.fingerprint("wharfd.http", "signing"),
@@ -212,21 +220,10 @@ async def open_front(
             log=structlog.get_logger("wharfd.http"),
             mounts=_mounts(lives, answerer),
         )
-        yield Front(core, sockets, lives, committer, keeper, server)
+        yield Front(core, sockets, lives, committer, keeper, observer, server)
     finally:
         if spools is not None:
             await spools.close()
-
-
-def _bound(lives: PluginLives) -> list[BoundRoute]:
-    return [BoundRoute(route, plugin, lives.context_of(plugin)) for plugin, route in lives.registry.of(Route)]
-
-
-def bound_checks(lives: PluginLives) -> list[BoundCheck]:
-    """Return the health checks of all plugins."""
-    return [
-        BoundCheck(check, plugin, lives.context_of(plugin)) for plugin, check in lives.registry.of(HealthCheck)
-    ]
 
 
 def _mounts(lives: PluginLives, answerer: Answerer) -> list[IngestMount]:
@@ -234,7 +231,7 @@ def _mounts(lives: PluginLives, answerer: Answerer) -> list[IngestMount]:
         async def answer(delivery: Delivery) -> Any:
             mounted = lives.ingest.source(route.source)
             if mounted is None or not mounted.up:
-                return lives.down(plugin)
+                return come_back(_DOWN_SECONDS, f"the plugin {plugin} is not running at the moment")
             return await answerer.answer(mounted.route, mounted.ctx, delivery)
 
         methods = ("POST",) if route.answer is None else ("POST", "GET")

@@ -14,8 +14,20 @@ import trio
 
 from .context import PluginContext
 from .contracts.services import ServiceKey
-from .declare import EventType, IngestRoute, JobKind, Provides, Schedule, Subscription, WorkQueue
+from .declare import (
+    EventType,
+    HealthCheck,
+    IngestRoute,
+    JobKind,
+    Provides,
+    Route,
+    Schedule,
+    Subscription,
+    WorkQueue,
+)
 from .errors import ServiceUnavailable
+from .health import BoundCheck
+from .http import BoundRoute
 from .ingest import RouteTable
 from .loading import PluginHost
 from .log import log_context
@@ -57,10 +69,33 @@ class ServiceBoard:
         self._up = {name: entry for name, entry in self._up.items() if entry[0] != plugin}
 
 
+class Neighbours:
+    """What all plugins declared, and calls into them. Every plugin's `ctx.plugins` is this one."""
+
+    def __init__(self, registry: Registry, contexts: dict[str, PluginContext[Any]]) -> None:
+        self._registry = registry
+        self._contexts = contexts
+
+    def declared(self, kind: type[T]) -> list[tuple[str, T]]:
+        """Return (plugin, declaration) for every declaration of that kind, in start order."""
+        return self._registry.of(kind)
+
+    async def call(self, plugin: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function(ctx, *args)` with that plugin's context and await it if need be."""
+        context = self._contexts.get(plugin)
+        if context is None:
+            raise ServiceUnavailable(f"the plugin {plugin} is not running")
+        with log_context(plugin=plugin):
+            result = function(context, *args)
+            return await result if inspect.isawaitable(result) else result
+
+
 class ExtensionPoints:
     """Calls a plugin's own hooks on every running plugin, one at a time, each contained."""
 
-    def __init__(self, host: PluginHost, contexts: dict[str, PluginContext[Any]], order: tuple[str, ...]) -> None:
+    def __init__(
+        self, host: PluginHost, contexts: dict[str, PluginContext[Any]], order: tuple[str, ...]
+    ) -> None:
         self._host = host
         self._contexts = contexts
         self._order = order
@@ -84,14 +119,18 @@ class ExtensionPoints:
 class PluginLives:
     """Makes the `Life` of each plugin."""
 
-    def __init__(self, machinery: Machinery, registry: Registry, ingest: RouteTable) -> None:
+    def __init__(self, machinery: Machinery, registry: Registry) -> None:
         self.machinery = machinery
         self.registry = registry
         self.host = registry.host
-        self.ingest = ingest
+        self.ingest = RouteTable()
+        for plugin, route in registry.of(IngestRoute):
+            self.ingest.mount(route, None, plugin=plugin)
+            self.ingest.suspend(plugin)
         self.services = ServiceBoard()
         self.contexts: dict[str, PluginContext[Any]] = {}
         self._hooks = ExtensionPoints(self.host, self.contexts, registry.order)
+        self._neighbours = Neighbours(registry, self.contexts)
         self._draining: dict[str, trio.Event] = {}
         self._drained: dict[str, trio.Event] = {}
 
@@ -121,6 +160,19 @@ class PluginLives:
         """Return a function that gives the running plugin's context, and None while it is not running."""
         return lambda: self.contexts.get(name)
 
+    def bound_routes(self) -> list[BoundRoute]:
+        """Return the API routes of all plugins, each with the way to its plugin's context."""
+        return [
+            BoundRoute(route, plugin, self.context_of(plugin)) for plugin, route in self.registry.of(Route)
+        ]
+
+    def bound_checks(self) -> list[BoundCheck]:
+        """Return the health checks of all plugins."""
+        return [
+            BoundCheck(check, plugin, self.context_of(plugin))
+            for plugin, check in self.registry.of(HealthCheck)
+        ]
+
     async def drain(self, name: str) -> None:
         """Let the plugin's queues finish what they hold and claim no more."""
         if name in self._draining:
@@ -128,11 +180,20 @@ class PluginLives:
             await self._drained[name].wait()
 
     async def _live(
-        self, name: str, nursery: trio.Nursery, ready: Callable[[], None], state: dict[str, PluginContext[Any]]
+        self,
+        name: str,
+        nursery: trio.Nursery,
+        ready: Callable[[], None],
+        state: dict[str, PluginContext[Any]],
     ) -> None:
         plugin = self.host.plugins[name]
         ctx = self.machinery.context(
-            plugin, self.registry, nursery=nursery, services=self.services, hooks=self._hooks
+            plugin,
+            self.registry,
+            nursery=nursery,
+            services=self.services,
+            plugins=self._neighbours,
+            hooks=self._hooks,
         )
         state["ctx"] = ctx
         queues = await self._declare(name)
@@ -150,7 +211,10 @@ class PluginLives:
         await trio.sleep_forever()
 
     async def _run(
-        self, name: str, ctx: PluginContext[Any], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        name: str,
+        ctx: PluginContext[Any],
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         await self.host.call(name, "run", ctx=ctx, task_status=task_status)
 
@@ -160,8 +224,9 @@ class PluginLives:
             queues.append(await engine.prepare(name, queue))
         for _, kind in self.registry.of(JobKind, name):
             queues.append(await engine.prepare(name, queue_of(name, kind)))
-        heard = [*self.registry.of(Subscription, name), *self.registry.of(EventType, name)]
-        queues += await self.machinery.bus.declare(name, [value for _, value in heard])
+        heard: list[Subscription | EventType] = [s for _, s in self.registry.of(Subscription, name)]
+        heard += [published for _, published in self.registry.of(EventType, name)]
+        queues += await self.machinery.bus.declare(name, heard)
         schedules = [schedule for _, schedule in self.registry.of(Schedule, name)]
         fired = await self.machinery.scheduler.declare(name, schedules)
         return [*queues, fired] if fired is not None else queues

@@ -14,9 +14,9 @@ from .audit import Audit
 from .cache import Cache
 from .clock import Clock
 from .config import CoreSettings
-from .context import Hooks, PluginContext, Services
+from .context import Hooks, PluginContext, Plugins, Services
 from .db import Bridge, Database, Transaction
-from .declare import JobKind
+from .declare import JobKind, Metric
 from .events import EventBus
 from .http.outbound import NetworkPolicy, OutboundClient
 from .keystore import open_vault
@@ -59,6 +59,7 @@ class Machinery:
         *,
         nursery: trio.Nursery | None,
         services: Services,
+        plugins: Plugins,
         hooks: Hooks,
     ) -> PluginContext[Any]:
         """Return the plugin's view, bound to its name, for one life of it."""
@@ -70,13 +71,14 @@ class Machinery:
             settings=plugin.settings,
             log=structlog.get_logger(plugin=name),
             db=self.db.named(name),
-            cache=self.cache,
+            cache=self.cache.named(name),
             work=work,
             jobs=Jobs(name, work, kinds),
             events=self.bus.events(name),
             services=services,
+            plugins=plugins,
             hooks=hooks,
-            metrics=self.metrics.for_plugin(name),
+            metrics=self.metrics.for_plugin(name, [metric for _, metric in registry.of(Metric, name)]),
             http=self.outbound,
             secrets=self.vault,
             audit=self.audit,
@@ -84,7 +86,6 @@ class Machinery:
             clock=self.clock,
             state_dir=self.state.of_plugin(name),
             nursery=nursery,
-            declared=registry,
         )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -106,7 +107,7 @@ async def open_machinery(
     state: StateFolder,
     *,
     node: str,
-    buried: Callable[[str, str, str], None],
+    buried: Callable[[str, str, str], None] = lambda queue, key, reason: None,
 ) -> AsyncIterator[Machinery]:
     """Open everything that stands on a migrated database, for as long as the block runs.
 
@@ -120,7 +121,9 @@ async def open_machinery(
         seal_key = await vault.fingerprint("wharfd.cache", "cache")
         audit = Audit(db)
 
-        async def record(tx: Transaction, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:
+        async def record(
+            tx: Transaction, actor: str, action: str, subject: str, detail: dict[str, Any]
+        ) -> None:
             await audit.record(tx, actor=actor, action=action, subject=subject, detail=detail)
 
         engine = WorkEngine(db, node=node, buried=buried, audit=record)

@@ -43,9 +43,7 @@ async def opened_database(
             embedded = EmbeddedPostgres(state.path, bin_dir=settings.bin_dir, log=log)
             server = await stack.enter_async_context(embedded.running(ground))
             url, owner_url = server.dsn("app"), server.dsn("owner")
-        yield await stack.enter_async_context(
-            open_database(bridge, _pool_settings(core, url, owner_url))
-        )
+        yield await stack.enter_async_context(open_database(bridge, _pool_settings(core, url, owner_url)))
 
 
 def _pool_settings(core: CoreSettings, url: str, owner_url: str | None) -> DatabaseSettings:

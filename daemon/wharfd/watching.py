@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
+import structlog
 import trio
 from prometheus_client import Counter, Gauge, Histogram
 
 from .db import sql
 from .declare import Health, HealthCheck
 from .health import BoundCheck, HealthBoard
-from .ingest import Keeper, Observer
+from .ingest import Observer
 from .life import PluginLives
 from .machinery import Machinery
 from .metrics import LoopGauges, Metrics
@@ -26,13 +27,15 @@ _LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 _COMMIT_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
-def open_health(lives: PluginLives, supervisor: Supervisor, keeper: Callable[[], Keeper | None]) -> HealthBoard:
+def open_health(lives: PluginLives, supervisor: Supervisor) -> HealthBoard:
     """Return the board of all checks: the core's own and every plugin's."""
     machinery = lives.machinery
 
     async def database(core: Machinery) -> Health:
         if await core.db.fetchval(_PING):
-            return Health("down", "PostgreSQL is a standby that takes no writes; point the url at the primary")
+            return Health(
+                "down", "PostgreSQL is a standby that takes no writes; point the url at the primary"
+            )
         return Health("ok")
 
     async def cache(core: Machinery) -> Health:
@@ -41,26 +44,16 @@ def open_health(lives: PluginLives, supervisor: Supervisor, keeper: Callable[[],
         found = await core.redis.health()
         return Health("ok" if found.state == "ok" else "degraded", found.detail)
 
-    async def spool(core: Machinery) -> Health:
-        kept = keeper()
-        if kept is None:
-            return Health("ok", "the spool is switched off")
-        waiting = sum(one.records for one in kept.spools.statistics())
-        if waiting or kept.outage:
-            return Health("degraded", f"{waiting} accepted webhooks wait on disk for PostgreSQL")
-        return Health("ok")
-
     own = (
         HealthCheck(name="database", check=database, critical=True),
         HealthCheck(name="cache", check=cache),
-        HealthCheck(name="spool", check=spool),
     )
     return HealthBoard(
         [*(BoundCheck(check, "core", lambda: machinery) for check in own), *lives.bound_checks()],
         plugin_states=lambda: {
             status.name: (str(status.state), status.last_error or "") for status in supervisor.statuses()
         },
-        log=lives.log,
+        log=structlog.get_logger("wharfd.health"),
     )
 
 
@@ -120,7 +113,10 @@ class IngestMetrics(Observer):
         )
         self._outage = Gauge("wharfd_ingest_outage", "1 while webhooks go to the spool.", **made)
         self._spooled = Counter(
-            "wharfd_ingest_spooled_total", "Webhooks kept on disk while PostgreSQL was away.", ["source"], **made
+            "wharfd_ingest_spooled_total",
+            "Webhooks kept on disk while PostgreSQL was away.",
+            ["source"],
+            **made,
         )
         self._drained = Counter(
             "wharfd_ingest_drained_total", "Spooled webhooks that reached PostgreSQL.", ["source"], **made

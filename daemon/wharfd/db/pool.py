@@ -75,6 +75,7 @@ async def _clean(raw: asyncpg.Connection) -> None:
             await raw.reset()
             if raw.is_in_transaction():  # a BEGIN that was under way when its caller was cancelled
                 await raw.execute("ROLLBACK")
+                await raw.reset()
             return
         except asyncpg.QueryCanceledError:
             # The server may act on a cancel request only after the statement it was meant for.
@@ -197,7 +198,7 @@ class Pool:
         elif self._closed:
             self._drop(link)
         elif link.suspect or raw.is_in_transaction():
-            self._nursery.start_soon(self._mend, link)
+            self._nursery.start_soon(self.mend, link)
         elif trio.current_time() >= link.retire_at:
             self._nursery.start_soon(self._retire, link)
         else:
@@ -218,8 +219,8 @@ class Pool:
             link.raw.terminate()
         self._give_place()
 
-    async def _mend(self, link: Link) -> None:
-        """Bring a connection in doubt back to a clean session, or drop it."""
+    async def mend(self, link: Link) -> None:
+        """Take a connection back after bringing it to a clean session; drop it when that fails."""
         mended = False
         try:
             with trio.move_on_after(_MEND_SECONDS):

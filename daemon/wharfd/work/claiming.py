@@ -14,11 +14,11 @@ from asyncpg import Record
 
 from ..db import Database, sql
 from .finishing import Finisher
+from .fragments import CLAIM_LIMIT, KEYS_PER_CLAIM
 from .job import Job
 from .outcomes import Verdict
 from .queue import Queue
 from .retry import spread, told
-from .statements import CLAIM_LIMIT, KEYS_PER_CLAIM
 
 # Counting what runs of a key and taking more must not overlap between daemons. The lock is taken by a
 # statement of its own, because the claim's view of the table must be younger than the lock.
@@ -54,8 +54,9 @@ class Claimer:
                 self.more = self._round.more
         if not records:
             return []
-        if self._round is None:
-            records.sort(key=lambda record: (record[1], -record[2]))
+        records.sort(key=lambda record: (record[start + 1], -record[start + 2]))
+        if self._round is not None:
+            records = in_turns(records)
         jobs = [
             job
             for job in (self._job(record, start, claim, leased_at) for record in records)
@@ -120,6 +121,17 @@ class Claimer:
             for job in jobs:
                 self._finisher.put(job, Verdict("ready", job.attempt - 1, spread(1.0, 0.5)))
             raise
+
+
+def in_turns(records: Sequence[Record]) -> list[Record]:
+    """Return the rows of several keys so that each key has its first one before any has its second."""
+    seen: dict[Any, int] = {}
+    turns = []
+    for place, record in enumerate(records):
+        turn = seen[record["wharfd_by"]] = seen.get(record["wharfd_by"], -1) + 1
+        turns.append((turn, place, record))
+    turns.sort(key=lambda entry: entry[:2])
+    return [record for _, _, record in turns]
 
 
 class Round:

@@ -197,9 +197,9 @@ class Finisher:
     @asynccontextmanager
     async def commit(self, jobs: Sequence[Job[Any]]) -> AsyncIterator[Transaction]:
         """See `Job.commit` and `Batch.commit`."""
+        if any(job.lost for job in jobs):
+            raise LeaseLost
         async with self._database.transaction() as tx:
-            if any(job.lost for job in jobs):
-                raise LeaseLost
             yield tx
             ends = [(job, judge(job.outcome, job.attempt, self._queue.declared.retry)) for job in jobs]
             for job in jobs:

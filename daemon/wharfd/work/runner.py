@@ -18,13 +18,13 @@ from ..db import Database
 from ..errors import DatabaseUnavailable, StatementTimeout
 from .claiming import Claimer
 from .finishing import Buried, Finisher
+from .fragments import CLAIM_LIMIT
 from .handling import Handling
 from .heartbeat import Heartbeat
 from .job import Job
 from .outcomes import handed_back
 from .queue import Queue
 from .recovery import Recovery
-from .statements import CLAIM_LIMIT
 from .waking import Bell
 
 POLL_SECONDS = (1.0, 5.0)  # shortest and longest wait of an idle queue that nobody wakes
@@ -59,8 +59,12 @@ class Runner:
         self._measured = (0.0, 0)
 
     def stop(self, seconds: float) -> None:
-        """Claim no more, hand back what is not started, and give running handlers so long to end."""
-        self._stop_seconds = seconds
+        """Claim no more, hand back what is not started, and give running handlers so long to end.
+
+        Once told, it stays told: a second call can only shorten the time, and only before it is running.
+        """
+        if not self._stopping.is_set() or seconds < self._stop_seconds:
+            self._stop_seconds = seconds
         self._stopping.set()
         self._bell.ring()
         self._room.ring()

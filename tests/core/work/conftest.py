@@ -70,9 +70,7 @@ class Things:
         return dict(map(tuple, rows))
 
     async def set(self, change, condition="true"):
-        return await self.db.execute(
-            sql("test.set", f"UPDATE wharfd.things SET {change} WHERE {condition}")
-        )
+        return await self.db.execute(sql("test.set", f"UPDATE wharfd.things SET {change} WHERE {condition}"))
 
     async def fetch(self, text, *args):
         return [tuple(row) for row in await self.db.fetch(sql("test.fetch", text), *args)]
@@ -84,7 +82,7 @@ class Things:
 async def wait_for(check, seconds=10):
     """Wait until an async condition holds, and return what it returned."""
     with trio.fail_after(seconds):
-        while not (found := await check()):
+        while not (found := await check()):  # noqa: ASYNC110  the condition lies in the database
             await trio.sleep(0.01)
     return found
 
@@ -118,9 +116,7 @@ class Kit:
         self.buried = buried
 
     def engine(self, node="one", **more):
-        return WorkEngine(
-            self.db, node=node, buried=lambda *args: self.buried.append(args), **more
-        )
+        return WorkEngine(self.db, node=node, buried=lambda *args: self.buried.append(args), **more)
 
     @asynccontextmanager
     async def open_engine(self, node="one", **more):
