@@ -22,8 +22,8 @@ from wharfd.hookspecs import hookimpl
 from .config import LEASE_SECONDS, Settings
 from .fanout import fan_out
 from .model.rows import DeliveryRow
-from .sending.directory import SECRETS
 from .sending.sender import QUEUES, SWEEP_SECONDS, Sender, deliver, sweep
+from .store.endpoints import SECRETS
 
 if TYPE_CHECKING:
     from wharfd.context import PluginContext
@@ -33,11 +33,13 @@ MOST_TRIES = 50  # the largest budget a person may ask for
 
 @hookimpl
 def register_settings() -> type[Settings]:
+    """What may stand in `[plugins.webhooks]`."""
     return Settings
 
 
 @hookimpl
 def register_migrations() -> Migrations:
+    """Endpoints, messages, deliveries, attempts."""
     return Migrations(
         __package__ or __name__, partitioned=("webhooks.messages", "webhooks.deliveries", "webhooks.attempts")
     )
@@ -45,6 +47,7 @@ def register_migrations() -> Migrations:
 
 @hookimpl
 def register_work(settings: Settings) -> list[Any]:
+    """Deliveries in three lanes."""
     return [_queue("free", settings), _queue("ordered", settings), _queue("skipping", settings)]
 
 
@@ -68,17 +71,20 @@ def _queue(lane: str, settings: Settings) -> WorkQueue:
 
 @hookimpl
 def register_schedules(settings: Settings) -> list[Schedule]:
+    """Parked deliveries are looked at."""
     return [Schedule(name="sweep", handler=sweep, every=timedelta(seconds=SWEEP_SECONDS))]
 
 
 @hookimpl
 def register_subscriptions(settings: Settings) -> list[Any]:
+    """Hear everything; publish what happens to endpoints and deliveries."""
     everything = Subscription("*", fan_out, transactional=True, concurrency=settings.fan_out_concurrency)
     return [everything, *(EventType(event, (event.__doc__ or "").split("\n")[0]) for event in OPERATIONAL)]
 
 
 @hookimpl
 def register_metrics(settings: Settings) -> list[Metric]:
+    """What is counted."""
     return [
         Metric("counter", "fanned_out_total", "Deliveries made of events."),
         Metric("counter", "attempts_total", "Sends, by status class or kind of failure.", ("outcome",)),
@@ -89,11 +95,13 @@ def register_metrics(settings: Settings) -> list[Metric]:
 
 @hookimpl
 def register_retention(settings: Settings) -> list[RetentionRule]:
+    """How long things are kept."""
     return []
 
 
 @hookimpl
 async def provision(ctx: PluginContext[Settings]) -> None:
+    """Load the key that secrets are sealed with, and make the sender."""
     await ctx.secrets.prepare(SECRETS)
     ctx.state["policy"] = ctx.settings.network()
     ctx.state["targets"] = {}

@@ -108,7 +108,7 @@ CREATE TABLE webhooks.deliveries (
 CREATE INDEX deliveries_ready ON webhooks.deliveries (lane, order_key, priority, due_at) WHERE state = 'ready';
 CREATE INDEX deliveries_order ON webhooks.deliveries (lane, order_key, id, created_at)
     WHERE state IN ('ready', 'running', 'held', 'buried');
-CREATE INDEX deliveries_buried ON webhooks.deliveries (lane, finished_at) WHERE state = 'buried';
+CREATE INDEX deliveries_parked ON webhooks.deliveries (lane, state, finished_at) WHERE state IN ('buried', 'held');
 CREATE INDEX deliveries_endpoint ON webhooks.deliveries (endpoint_id, id);
 CREATE INDEX deliveries_unfinished ON webhooks.deliveries (endpoint_id, state, id)
     WHERE state IN ('ready', 'running', 'held', 'buried');

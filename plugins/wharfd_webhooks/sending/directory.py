@@ -19,9 +19,9 @@ from ..model.endpoint import Endpoint
 from ..model.health import Health
 from ..model.keys import read_key
 from ..store import senders
+from ..store.endpoints import SEALED, SECRETS
 from .gathering import Gathering
 
-SECRETS, SEALED = "webhooks.secrets", "sealed"
 _KEPT_SECONDS = 300.0
 _MOST = 20_000
 _NOTE_SECONDS = 5.0
