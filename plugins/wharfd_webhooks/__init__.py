@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from wharfd.contracts.webhooks import OPERATIONAL
 from wharfd.declare import (
     EventType,
+    JobKind,
     Metric,
     Migrations,
     RetentionRule,
     Retry,
+    Route,
     Schedule,
     Subscription,
     WorkQueue,
@@ -22,8 +24,10 @@ from wharfd.hookspecs import hookimpl
 from .config import LEASE_SECONDS, Settings
 from .fanout import fan_out
 from .model.rows import DeliveryRow
+from .recovering import CancelAll, Recover, cancel_all, recover
+from .routes import routes
 from .sending.sender import QUEUES, SWEEP_SECONDS, Sender, deliver, sweep
-from .store.endpoints import SECRETS
+from .store.endpoints import ENDPOINTS, SECRETS
 
 if TYPE_CHECKING:
     from wharfd.context import PluginContext
@@ -46,9 +50,19 @@ def register_migrations() -> Migrations:
 
 
 @hookimpl
+def register_routes(settings: Settings) -> list[Route]:
+    """Endpoints, deliveries, recovery, events and their catalogue."""
+    return routes(settings)
+
+
+@hookimpl
 def register_work(settings: Settings) -> list[Any]:
     """Deliveries in three lanes."""
-    return [_queue("free", settings), _queue("ordered", settings), _queue("skipping", settings)]
+    return [
+        *(_queue(lane, settings) for lane in QUEUES),
+        JobKind(name="recover", args=Recover, handler=recover),
+        JobKind(name="cancel_all", args=CancelAll, handler=cancel_all),
+    ]
 
 
 def _queue(lane: str, settings: Settings) -> WorkQueue:
@@ -102,7 +116,7 @@ def register_retention(settings: Settings) -> list[RetentionRule]:
 @hookimpl
 async def provision(ctx: PluginContext[Settings]) -> None:
     """Load the key that secrets are sealed with, and make the sender."""
-    await ctx.secrets.prepare(SECRETS)
+    await ctx.secrets.prepare(SECRETS, ENDPOINTS)
     ctx.state["policy"] = ctx.settings.network()
     ctx.state["targets"] = {}
     ctx.state["sender"] = Sender(ctx)

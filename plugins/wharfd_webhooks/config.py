@@ -47,6 +47,10 @@ class Settings:
     )
     max_response_bytes: int = option(4096, help="how much of an answer's body is kept")
     max_payload_bytes: int = option(262144, help="largest payload taken by POST /api/v1/events")
+    undeclared_events: bool = option(
+        False,
+        help="take events of types that nobody defined, instead of refusing them",
+    )
     max_endpoints: int = option(200, help="endpoints one owner may have")
     open_after: int = option(5, help="failures in a row after which an endpoint rests")
     rest: timedelta = option(

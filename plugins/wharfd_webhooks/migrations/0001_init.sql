@@ -7,7 +7,7 @@ CREATE TABLE webhooks.endpoints (
     description      text        NOT NULL DEFAULT '',
     events           text[]      NOT NULL CHECK (cardinality(events) > 0),
     filter           jsonb,
-    headers          jsonb       NOT NULL DEFAULT '{}',
+    headers          bytea,
     legacy           text        NOT NULL DEFAULT 'none' CHECK (legacy IN ('none', 'x-webhook')),
     transform        text,
     order_by         text,
@@ -34,6 +34,7 @@ CREATE TABLE webhooks.endpoints (
 ) WITH (fillfactor = 70);
 CREATE INDEX endpoints_owner ON webhooks.endpoints (owner, id);
 CREATE INDEX endpoints_events ON webhooks.endpoints USING gin (events);
+COMMENT ON COLUMN webhooks.endpoints.headers IS 'Custom headers as JSON, sealed: they may hold tokens.';
 COMMENT ON TABLE webhooks.endpoints IS
     'Who is told what. version moves with everything a sender has to know; counters do not move it.';
 

@@ -19,7 +19,7 @@ from ..model.endpoint import Endpoint
 from ..model.health import Health
 from ..model.keys import read_key
 from ..store import senders
-from ..store.endpoints import SEALED, SECRETS
+from ..store.endpoints import SEALED, SECRETS, open_headers
 from .gathering import Gathering
 
 _KEPT_SECONDS = 300.0
@@ -88,7 +88,7 @@ class Directory:
             version=row["version"],
             status=row["status"],
             status_reason=row["status_reason"],
-            headers=row["headers"],
+            headers=open_headers(self._ctx.secrets, row),
             legacy=row["legacy"],
             transform=row["transform"] or self._ctx.settings.transform,
             at_most_once=row["at_most_once"],

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from wharfd.db import Queries, Record, Transaction, sql
 from wharfd.ids import new_id
 from wharfd.secrets import Vault
@@ -13,6 +15,7 @@ from wharfd.secrets import Vault
 from ..model.keys import SigningKey
 
 SECRETS, SEALED = "webhooks.secrets", "sealed"
+ENDPOINTS, HEADERS = "webhooks.endpoints", "headers"
 
 _SHOWN = """e.id, e.owner, e.url, e.description, e.events, e.filter, e.headers, e.legacy, e.transform,
            e.order_by, e.order_failed, e.at_most_once, e.max_in_flight, e.rate_per_second, e.timeout_seconds,
@@ -139,14 +142,14 @@ class NewEndpoint:
     timeout_seconds: float | None = None
     status: str = "active"
 
-    def values(self) -> list[Any]:
+    def values(self, vault: Vault) -> list[Any]:
         """What can be changed later, in the order of the statements."""
         return [
             self.url,
             self.description,
             list(self.events),
             self.filter,
-            dict(self.headers),
+            seal_headers(vault, self.id, self.headers),
             self.legacy,
             self.transform,
             self.order_by,
@@ -158,9 +161,25 @@ class NewEndpoint:
         ]
 
 
-async def add(tx: Transaction, endpoint: NewEndpoint) -> None:
+def seal_headers(vault: Vault, endpoint_id: str, headers: Mapping[str, str]) -> bytes | None:
+    """Return custom headers as they are kept."""
+    if not headers:
+        return None
+    return vault.seal_now(ENDPOINTS, HEADERS, endpoint_id, msgspec.json.encode(dict(headers)))
+
+
+def open_headers(vault: Vault, row: Record) -> dict[str, str]:
+    """Return the custom headers of a row."""
+    if row["headers"] is None:
+        return {}
+    return msgspec.json.decode(
+        vault.open_now(ENDPOINTS, HEADERS, row["id"], row["headers"]), type=dict[str, str]
+    )
+
+
+async def add(tx: Transaction, vault: Vault, endpoint: NewEndpoint) -> None:
     """Add an endpoint."""
-    await tx.execute(ADD, endpoint.id, endpoint.owner, *endpoint.values(), endpoint.status)
+    await tx.execute(ADD, endpoint.id, endpoint.owner, *endpoint.values(vault), endpoint.status)
 
 
 async def count_for_owner(tx: Transaction, owner: str | None) -> int:
@@ -186,9 +205,9 @@ async def page(db: Queries, owner: str | None, before: str | None, limit: int) -
     return await db.fetch(LIST_OWN, owner, before, limit + 1)
 
 
-async def update(tx: Transaction, endpoint: NewEndpoint) -> None:
+async def update(tx: Transaction, vault: Vault, endpoint: NewEndpoint) -> None:
     """Write everything about an endpoint that can be changed."""
-    await tx.execute(UPDATE, endpoint.id, *endpoint.values())
+    await tx.execute(UPDATE, endpoint.id, *endpoint.values(vault))
 
 
 async def set_status(tx: Transaction, endpoint_id: str, status: str, reason: str) -> None:

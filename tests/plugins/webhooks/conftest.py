@@ -104,6 +104,7 @@ class House:
         async with self.db.transaction() as tx:
             await endpoints.add(
                 tx,
+                self.ctx.secrets,
                 endpoints.NewEndpoint(
                     id=endpoint_id, owner=owner, url=url, events=list(events), **{"max_in_flight": 16, **more}
                 ),
