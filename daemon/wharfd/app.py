@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
 from .db import open_bridge
 from .db.bridge import unwrapped
-from .errors import ConfigError
+from .errors import ConfigError, Problem
 from .front import Sockets, open_front
 from .http import BoundRoute
 from .life import PluginLives
-from .loading import PluginHost, find_plugins
+from .loading import LoadedPlugin, PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
 from .opening import migrate, node_name, opened_database
 from .registry import Registry, collect
@@ -65,14 +65,27 @@ def prepare(path: Path | None, state_dir: Path, environ: Mapping[str, str]) -> P
     in it: it is kept as broken, and the others run.
     """
     configuration = load_configuration(configuration_text(path), environ, name=str(path or "configuration"))
+    core = configuration.core
+    found, missing = find_plugins(dict.fromkeys(configuration.enabled), core.daemon.plugins_dir)
+    return assemble(configuration, found, missing, path=path, state_dir=state_dir)
+
+
+def assemble(
+    configuration: Configuration,
+    plugins: Iterable[LoadedPlugin],
+    problems: Iterable[Problem] = (),
+    *,
+    path: Path | None,
+    state_dir: Path,
+) -> Prepared:
+    """Gather what the plugins declare; raises `ConfigError` with these problems and those that show up."""
     host = PluginHost()
-    found, missing = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)
-    for plugin in found:
+    for plugin in plugins:
         host.add(plugin)
     registry, wrong = collect(host, configuration)
-    problems = [*configuration.problems, *missing, *wrong]
-    if problems:
-        raise ConfigError(problems)
+    found = [*configuration.problems, *problems, *wrong]
+    if found:
+        raise ConfigError(found)
     return Prepared(path, state_dir, configuration, registry)
 
 
@@ -82,14 +95,23 @@ def run_until_stopped(prepared: Prepared) -> int:
     levels = {n: p.log_level for n, p in prepared.configuration.plugins.items() if p.log_level}
     logging.configure(core.log.level, core.log.format, plugin_levels=levels)
 
+    under_systemd = "NOTIFY_SOCKET" in os.environ
+
     async def main() -> None:
         with unwrapped(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                running: Running = await nursery.start(run, prepared)
-                greet(running)
+
+                async def serve(task_status: trio.TaskStatus[Running]) -> None:
+                    await run(prepared, task_status=task_status)
+                    nursery.cancel_scope.cancel()
+
+                running: Running = await nursery.start(serve)
+                if not under_systemd:
+                    greet(running)
                 await anext(signals)
                 running.stop.set()
-                nursery.start_soon(_cut_short, signals, nursery.cancel_scope)
+                await anext(signals)  # whoever asks twice does not want to wait
+                nursery.cancel_scope.cancel()
 
     trio.run(main)
     return 0
@@ -191,16 +213,8 @@ async def _stop_plugins(lives: PluginLives, supervisor: Supervisor) -> None:
         await supervisor.stop(name)
 
 
-async def _cut_short(signals: object, scope: trio.CancelScope) -> None:
-    """A second signal ends an orderly stop that takes too long for whoever sent it."""
-    await anext(signals)  # type: ignore[call-overload]
-    scope.cancel()
-
-
 def greet(running: Running) -> None:
     """Tell the person at the terminal where to go next."""
-    if not sys.stdout.isatty() and "WHARFD_GREET" not in os.environ:
-        return
     token = running.machinery.state.admin_token
     lines = [
         "",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from ..errors import Problem, SecretUnreadable
 from ..secrets import Secret, resolve_secret
@@ -80,6 +80,7 @@ class Reader:
             self.problem(where, f"expected a table, got {_shown(table)}")
             return None
         before = len(self.problems)
+        kinds = field_types(cast(Any, kind))
         # A field whose name is a word of Python (from_) is written without its underscore.
         fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
         for name in table:
@@ -91,7 +92,7 @@ class Reader:
         for name, field in fields.items():
             here = f"{where}.{name}" if where else name
             if name in table:
-                values[field.name] = self._convert(field_types(kind)[field.name], table[name], here)
+                values[field.name] = self._convert(kinds[field.name], table[name], here)
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 self.problem(here, "missing", field.metadata.get("help", ""))
         if len(self.problems) > before:
