@@ -94,8 +94,8 @@ def routes(settings: Settings) -> list[Route]:
             summary="try a delivery now, with all its tries again, and tell how the first one went",
         ),
         Route(
-            method="POST", **both("/{id}/retry-failed"), handler=retry_failed, scope=WRITE, returns=RetriedAll,
-            rate=CHANGES, summary="try the deliveries that were given up again, the oldest 1000 first",
+            method="POST", **both("/{id}/retry-failed"), handler=retry_failed, scope=WRITE,
+            returns=RetriedAll, rate=CHANGES, summary="try the deliveries that were given up again, the oldest 1000 first",
         ),
         Route(
             method="GET", path="/api/v1/deliveries", handler=search, scope=READ, query=ListQuery,

@@ -27,7 +27,7 @@ class RecoverIn(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fie
 
     since: datetime
     until: datetime | None = None
-    include: Annotated[list[Kind], Meta(min_length=1, max_length=5)] = ["failed", "missing"]
+    include: Annotated[tuple[Kind, ...], Meta(min_length=1, max_length=5)] = ("failed", "missing")
     per_second: Annotated[float, Meta(ge=0.01, le=1000)] = 20.0
     dry_run: bool = True
 
@@ -73,7 +73,8 @@ def routes(settings: Settings) -> list[Route]:
             returns=list[RecoveryOut], summary="list recoveries with their progress",
         ),
         Route(
-            method="GET", **both(one), handler=show, scope=READ, returns=RecoveryOut, summary="read a recovery",
+            method="GET", **both(one), handler=show, scope=READ, returns=RecoveryOut,
+            summary="read a recovery",
         ),
         Route(
             method="POST", **both(f"{one}/cancel"), handler=cancel, scope=WRITE, returns=RecoveryOut,

@@ -127,7 +127,7 @@ BAD = [
     ({"events": []}, "events"),
     ({"events": ["order.*.x"]}, "events[0]"),
     ({"events": ["ok.fine", "Order.Created"]}, "events[1]"),
-    ({"events": ["x"] * 101}, "events"),
+    ({"events": [f"x.y{i}" for i in range(101)]}, "events"),
     ({"secret": "whsec_c2hvcnQ="}, "secret"),
     ({"secret": "whsec_not base64"}, "secret"),
     ({"secret": "short"}, "secret"),
@@ -151,15 +151,15 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("change", "field"), BAD, ids=[str(i) for i in range(len(BAD))])
-async def test_what_is_wrong_is_named(api, receiver, change, field):
-    answer = await api.post(
-        "/api/webhooks", {"url": receiver.url, "events": ["order.*"], **change}, token="acme"
-    )
-    assert answer.status == 422, answer.body
-    problem = answer.json()
-    assert field in [error["field"] for error in problem["errors"]], problem
-    assert problem["success"] is False
+async def test_what_is_wrong_is_named(api, receiver):
+    for change, field in BAD:
+        answer = await api.post(
+            "/api/webhooks", {"url": receiver.url, "events": ["order.*"], **change}, token="acme"
+        )
+        assert answer.status == 422, (change, answer.body)
+        problem = answer.json()
+        assert field in [error["field"] for error in problem["errors"]], (change, problem)
+        assert problem["success"] is False
 
 
 async def test_a_test_send_tells_how_it_went(api, receiver):
