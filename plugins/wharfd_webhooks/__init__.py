@@ -4,23 +4,28 @@ each."""
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wharfd.contracts.webhooks import OPERATIONAL
-from wharfd.declare import (
+from wharfd import (
+    AlertRule,
+    Command,
     EventType,
+    HealthCheck,
     JobKind,
     Metric,
     Migrations,
+    PluginContext,
     RetentionRule,
     Retry,
     Route,
     Schedule,
     Subscription,
     WorkQueue,
+    hookimpl,
 )
-from wharfd.hookspecs import hookimpl
+from wharfd.contracts.webhooks import OPERATIONAL
 
+from . import commands, extension, watching
 from .config import LEASE_SECONDS, Settings
 from .fanout import fan_out
 from .model.rows import DeliveryRow
@@ -28,9 +33,6 @@ from .recovering import CancelAll, Recover, cancel_all, recover
 from .routes import routes
 from .sending.sender import QUEUES, SWEEP_SECONDS, Sender, deliver, sweep
 from .store.endpoints import ENDPOINTS, SECRETS
-
-if TYPE_CHECKING:
-    from wharfd.context import PluginContext
 
 MOST_TRIES = 50  # the largest budget a person may ask for
 
@@ -86,7 +88,10 @@ def _queue(lane: str, settings: Settings) -> WorkQueue:
 @hookimpl
 def register_schedules(settings: Settings) -> list[Schedule]:
     """Parked deliveries are looked at."""
-    return [Schedule(name="sweep", handler=sweep, every=timedelta(seconds=SWEEP_SECONDS))]
+    return [
+        Schedule(name="sweep", handler=sweep, every=timedelta(seconds=SWEEP_SECONDS)),
+        Schedule(name="orphans", handler=watching.end_orphans, every=timedelta(minutes=5)),
+    ]
 
 
 @hookimpl
@@ -99,18 +104,37 @@ def register_subscriptions(settings: Settings) -> list[Any]:
 @hookimpl
 def register_metrics(settings: Settings) -> list[Metric]:
     """What is counted."""
-    return [
-        Metric("counter", "fanned_out_total", "Deliveries made of events."),
-        Metric("counter", "attempts_total", "Sends, by status class or kind of failure.", ("outcome",)),
-        Metric("histogram", "attempt_seconds", "How long a send took."),
-        Metric("counter", "stepped_aside_total", "Claimed deliveries that were not sent then.", ("how",)),
-    ]
+    return list(watching.METRICS)
+
+
+@hookimpl
+def register_hookspecs() -> Any:
+    """`before_delivery`, for plugins that change what is sent."""
+    return extension
+
+
+@hookimpl
+def register_health_checks(settings: Settings) -> list[HealthCheck]:
+    """Whether deliveries leave in time."""
+    return watching.health_checks()
+
+
+@hookimpl
+def register_alerts(settings: Settings) -> list[AlertRule]:
+    """Endpoints that fail, deliveries that are late."""
+    return watching.alerts()
 
 
 @hookimpl
 def register_retention(settings: Settings) -> list[RetentionRule]:
     """How long things are kept."""
-    return []
+    return watching.retention(settings)
+
+
+@hookimpl
+def register_commands(settings: Settings) -> list[Command]:
+    """`wharfd deliveries`."""
+    return commands.commands()
 
 
 @hookimpl

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from wharfd.config import option
-from wharfd.http.outbound import NetworkPolicy
+from wharfd import NetworkPolicy, option
 
 from .model.health import Limits
 from .model.schedule import Policy

@@ -9,11 +9,9 @@ from typing import Any
 
 import msgspec
 
-from wharfd.context import PluginContext
+from wharfd import PluginContext, Transaction, new_id
 from wharfd.contracts.events import Envelope
 from wharfd.contracts.webhooks import OPERATIONAL_TYPES
-from wharfd.db import Transaction
-from wharfd.ids import new_id
 
 from .config import Settings
 from .model.endpoint import Target

@@ -14,10 +14,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd.context import PluginContext
-from wharfd.db import Queries, Record, Transaction
-from wharfd.ids import new_id
-from wharfd.work import Job, Outcome, Snooze
+from wharfd import Job, Outcome, PluginContext, Queries, Record, Snooze, Transaction, new_id
 
 from .config import Settings
 from .model.endpoint import Target, read_target

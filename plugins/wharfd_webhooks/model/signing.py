@@ -11,8 +11,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from wharfd.errors import HeaderRefused
-from wharfd.http.outbound import FRAMING_HEADERS, check_header
+from wharfd import FRAMING_HEADERS, HeaderRefused, check_header
 
 from .keys import SigningKey
 

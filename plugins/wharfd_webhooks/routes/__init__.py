@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wharfd.declare import Route
+from wharfd import Route
 
 from ..config import Settings
 from . import catalogue, deliveries, endpoints, events, recoveries, secrets, switching

@@ -8,10 +8,18 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from wharfd.context import PluginContext
-from wharfd.db import Record
-from wharfd.declare import EventType, Route
-from wharfd.http import Conflict, FieldError, Invalid, NotFound, Reply, Request
+from wharfd import (
+    Conflict,
+    EventType,
+    FieldError,
+    Invalid,
+    NotFound,
+    PluginContext,
+    Record,
+    Reply,
+    Request,
+    Route,
+)
 
 from ..config import Settings
 from ..model.patterns import type_problem

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wharfd.context import PluginContext
-from wharfd.errors import OutboundError
-from wharfd.http import FieldError, Invalid
+from wharfd import FieldError, Invalid, OutboundError, PluginContext
 
 from ..config import Settings
 from ..model.filters import FilterError, compile_filter, path_steps

@@ -10,11 +10,18 @@ import msgspec
 import trio
 from msgspec import UNSET, Meta
 
-from wharfd.context import PluginContext
-from wharfd.db import Record
-from wharfd.declare import Route
-from wharfd.http import Conflict, NotFound, Page, Request, decode_cursor, page_of
-from wharfd.ids import new_id
+from wharfd import (
+    Conflict,
+    NotFound,
+    Page,
+    PluginContext,
+    Record,
+    Request,
+    Route,
+    decode_cursor,
+    new_id,
+    page_of,
+)
 
 from ..config import Settings
 from ..fanout import body_of
@@ -95,7 +102,8 @@ def routes(settings: Settings) -> list[Route]:
         ),
         Route(
             method="POST", **both("/{id}/retry-failed"), handler=retry_failed, scope=WRITE,
-            returns=RetriedAll, rate=CHANGES, summary="try the deliveries that were given up again, the oldest 1000 first",
+            returns=RetriedAll, rate=CHANGES,
+            summary="try the deliveries that were given up again, the oldest 1000 first",
         ),
         Route(
             method="GET", path="/api/v1/deliveries", handler=search, scope=READ, query=ListQuery,

@@ -9,11 +9,19 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta
 
-from wharfd.context import PluginContext
-from wharfd.db import Record
-from wharfd.declare import Rate, Route
-from wharfd.http import FieldError, Forbidden, Invalid, NotFound, Reply, Request
-from wharfd.ids import new_id
+from wharfd import (
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PluginContext,
+    Rate,
+    Record,
+    Reply,
+    Request,
+    Route,
+    new_id,
+)
 
 from ..config import Settings
 from ..recovering import CancelAll

@@ -8,11 +8,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from wharfd.context import PluginContext
-from wharfd.db import Record
-from wharfd.declare import Route
-from wharfd.http import Conflict, FieldError, Invalid, NotFound, Reply, Request
-from wharfd.ids import new_id
+from wharfd import (
+    Conflict,
+    FieldError,
+    Invalid,
+    NotFound,
+    PluginContext,
+    Record,
+    Reply,
+    Request,
+    Route,
+    new_id,
+)
 
 from ..config import Settings
 from ..recovering import Recover, tally

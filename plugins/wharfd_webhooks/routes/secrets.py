@@ -7,10 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from wharfd.context import PluginContext
-from wharfd.db import Record
-from wharfd.declare import Route
-from wharfd.http import FieldError, Invalid, NotFound, Request
+from wharfd import FieldError, Invalid, NotFound, PluginContext, Record, Request, Route
 
 from ..config import Settings
 from ..store import endpoints as store

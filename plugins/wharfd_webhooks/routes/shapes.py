@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from wharfd.db import Record
+from wharfd import Record
 
 from ..model.verdicts import status_of
 

@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from wharfd.context import PluginContext
+from wharfd import NotFound, PluginContext, Request, Route
 from wharfd.contracts.webhooks import EndpointDisabled
-from wharfd.declare import Route
-from wharfd.http import NotFound, Request
 
 from ..config import Settings
 from ..model.endpoint import origin_of

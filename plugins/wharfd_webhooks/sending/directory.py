@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 import trio
 
-from wharfd.context import PluginContext
-from wharfd.db import Record
-from wharfd.errors import SecretError
+from wharfd import PluginContext, Record, SecretError
 
 from ..config import Settings
 from ..model.endpoint import Endpoint

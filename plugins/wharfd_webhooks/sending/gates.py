@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from wharfd.work import Cancel, Hold, Outcome, Snooze
+from wharfd import Cancel, Hold, Outcome, Snooze
 
 from ..model.endpoint import Endpoint
 

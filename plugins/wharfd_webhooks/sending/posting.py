@@ -9,10 +9,8 @@ from typing import Any
 import msgspec
 import trio
 
-from wharfd.context import PluginContext
+from wharfd import Cancel, OutboundError, PluginContext
 from wharfd.contracts.webhooks import Change, Outgoing, Skip
-from wharfd.errors import OutboundError
-from wharfd.work import Cancel
 
 from ..config import Settings
 from ..model.endpoint import Endpoint

@@ -16,7 +16,22 @@ from datetime import datetime
 import asyncpg
 import trio
 
-from wharfd.context import PluginContext
+from wharfd import (
+    Batch,
+    Bury,
+    Cancel,
+    DatabaseUnavailable,
+    Done,
+    Hold,
+    Job,
+    LeaseLost,
+    Outcome,
+    PluginContext,
+    RetryAfter,
+    Snooze,
+    StatementTimeout,
+    Transaction,
+)
 from wharfd.contracts.events import Event
 from wharfd.contracts.webhooks import (
     OPERATIONAL_TYPES,
@@ -25,9 +40,6 @@ from wharfd.contracts.webhooks import (
     EndpointFailing,
     EndpointRecovered,
 )
-from wharfd.db import Transaction
-from wharfd.errors import DatabaseUnavailable, LeaseLost, StatementTimeout
-from wharfd.work import Batch, Bury, Cancel, Done, Hold, Job, Outcome, RetryAfter, Snooze
 
 from ..config import Settings
 from ..model.endpoint import Endpoint, origin_of

@@ -15,9 +15,17 @@ from collections.abc import Sequence
 
 import trio
 
-from wharfd.context import PluginContext
-from wharfd.errors import DatabaseUnavailable, StatementTimeout
-from wharfd.work import Bury, Cancel, Hold, Job, Outcome, Snooze
+from wharfd import (
+    Bury,
+    Cancel,
+    DatabaseUnavailable,
+    Hold,
+    Job,
+    Outcome,
+    PluginContext,
+    Snooze,
+    StatementTimeout,
+)
 
 from ..config import Settings
 from ..model.endpoint import Endpoint

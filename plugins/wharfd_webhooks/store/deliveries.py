@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from wharfd.db import Queries, Record, Statement, Transaction, sql
+from wharfd import Queries, Record, Statement, Transaction, sql
 
 from ..model.verdicts import STATUSES
 

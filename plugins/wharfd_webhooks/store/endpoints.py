@@ -8,9 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd.db import Queries, Record, Transaction, sql
-from wharfd.ids import new_id
-from wharfd.secrets import Vault
+from wharfd import Queries, Record, Transaction, Vault, new_id, sql
 
 from ..model.keys import SigningKey
 

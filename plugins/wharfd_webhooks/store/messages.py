@@ -6,7 +6,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from wharfd.db import Queries, Record, Transaction, sql
+from wharfd import Queries, Record, Transaction, sql
 
 from ..model.endpoint import Target, read_target
 from ..model.patterns import asking_for

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from wharfd.db import Queries, Record, Transaction, sql
+from wharfd import Queries, Record, Transaction, sql
 
 _ASKED = """(m.type = ANY ($4::text[]) OR m.type LIKE ANY ($5::text[]))
        AND m.source <> 'test' AND ($6::text IS NULL OR m.owner = $6)

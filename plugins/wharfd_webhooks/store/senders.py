@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from wharfd.db import Queries, Record, Transaction, sql
+from wharfd import Queries, Record, Transaction, sql
 
 from ..model.health import Health
 
@@ -169,13 +169,13 @@ ORPHANS = sql(
     UPDATE webhooks.attempts a
        SET outcome = 'unknown', finished_at = now(), error_kind = 'interrupted',
            error = 'wharfd stopped between the send and the record of its result'
-      FROM (SELECT d.id, d.created_at, d.endpoint_id, d.message_id, d.type, d.attempts
-              FROM webhooks.deliveries d
+      FROM (SELECT d.id, d.created_at, d.endpoint_id, d.message_id, d.type, d.attempts, e.owner
+              FROM webhooks.deliveries d JOIN webhooks.endpoints e ON e.id = d.endpoint_id
              WHERE d.state = 'buried' AND d.lane = ANY ($1::text[]) AND d.finished_at > now() - interval '1
              day'
            ) gone
      WHERE a.delivery_id = gone.id AND a.delivery_at = gone.created_at AND a.outcome = 'started'
-    RETURNING gone.id, gone.endpoint_id, gone.message_id, gone.type, gone.attempts
+    RETURNING gone.id, gone.endpoint_id, gone.message_id, gone.type, gone.attempts, gone.owner
     """,
 )
 

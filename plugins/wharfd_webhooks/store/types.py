@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wharfd.db import Queries, Record, Transaction, sql
+from wharfd import Queries, Record, Transaction, sql
 
 _SHOWN = "type, owner, description, schema, deprecated, created_at, updated_at"
 
