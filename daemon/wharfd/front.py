@@ -86,6 +86,7 @@ class Front:
         keeper: Keeper | None,
         observer: Observer,
         server: HttpServer,
+        own_routes: list[BoundRoute],
     ) -> None:
         self._core = core
         self._sockets = sockets
@@ -94,6 +95,7 @@ class Front:
         self._keeper = keeper
         self._observer = observer
         self._server = server
+        self._own_routes = own_routes
         self._answerer = Answerer(committer, log=log)
         self._drain = trio.Event()
         self._listened = trio.Event()
@@ -116,6 +118,10 @@ class Front:
             for ended in (self._listened, self._served, self._committed):
                 await ended.wait()
             nursery.cancel_scope.cancel()
+
+    def serve_routes(self, lives: PluginLives) -> None:
+        """Serve what the plugins declare now; raises `ConfigError` and changes nothing if routes collide."""
+        self._server.change_routes([*self._own_routes, *lives.bound_routes()], _mounts(lives, self._answerer))
 
     async def drain(self) -> None:
         """Stop accepting, answer what was admitted, commit it, and return."""
@@ -220,7 +226,7 @@ async def open_front(
             log=structlog.get_logger("wharfd.http"),
             mounts=_mounts(lives, answerer),
         )
-        yield Front(core, sockets, lives, committer, keeper, observer, server)
+        yield Front(core, sockets, lives, committer, keeper, observer, server, own_routes)
     finally:
         if spools is not None:
             await spools.close()

@@ -32,10 +32,11 @@ FLOORS = [
     {"context", "hookspecs"},
     {"loading", "registry", "supervisor", "scaffold"},
     {"opening", "machinery"},
-    {"life", "watching", "core_routes"},
+    {"life", "watching", "doctor", "upkeep"},
+    {"core_routes"},
     {"front", "reload"},
     {"app"},
-    {"cli", "docs", "doctor"},
+    {"cli", "docs"},
     {"testing", "__main__", "__init__"},
 ]
 LEVEL = {name: number for number, names in enumerate(FLOORS) for name in names}

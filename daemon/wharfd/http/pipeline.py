@@ -64,7 +64,7 @@ class Pipeline:
         signer: Signer,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._router = router
+        self.router = router
         self._authentication = authentication
         self._limits = limits
         self._keepers = keepers
@@ -107,7 +107,7 @@ class Pipeline:
 
     def _find(self, arrival: Arrival) -> Endpoint | None:
         """The endpoint; None for OPTIONS on a known path."""
-        found = self._router.find(arrival.method, arrival.raw_path)
+        found = self.router.find(arrival.method, arrival.raw_path)
         if found is None:
             raise NotFound("there is nothing at this path")
         if isinstance(found, OtherMethods):

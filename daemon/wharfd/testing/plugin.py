@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .certificates import authority
+from .clock import clock
 from .database import bridge, database_settings, database_templates, db, migrations
 from .postgres import postgres
 from .receiver import receiver
@@ -12,6 +13,7 @@ from .running import daemon
 __all__ = [
     "authority",
     "bridge",
+    "clock",
     "daemon",
     "database_settings",
     "database_templates",
