@@ -105,7 +105,7 @@ async def daemon(cluster: Cluster, folder: Path) -> AsyncIterator[Any]:
     """A whole daemon on a fresh database."""
     cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
     text = (
-        '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n[log]\nlevel = "warning"\n'
+        '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
         f'[database]\nurl = "{cluster.dsn("bench", "wharfd_app")}"\n'
         f'owner_url = "{cluster.dsn("bench")}"\n'
         '[plugins.webhooks]\nallow_networks = ["127.0.0.0/8"]\n[plugins.bench]\n'

@@ -97,7 +97,9 @@ def register_schedules(settings: Settings) -> list[Schedule]:
 @hookimpl
 def register_subscriptions(settings: Settings) -> list[Any]:
     """Hear everything; publish what happens to endpoints and deliveries."""
-    everything = Subscription("*", fan_out, transactional=True, concurrency=settings.fan_out_concurrency)
+    everything = Subscription(
+        "*", fan_out, transactional=True, batch=100, concurrency=settings.fan_out_concurrency
+    )
     return [everything, *(EventType(event, (event.__doc__ or "").split("\n")[0]) for event in OPERATIONAL)]
 
 

@@ -67,7 +67,7 @@ class Settings:
         timedelta(days=30), help="the longest overlap a caller may ask for"
     )
     fan_out_concurrency: int = option(
-        4, help="events worked on at a time; 1 keeps deliveries in the order of events"
+        2, help="batches of events worked on at a time; 1 keeps deliveries in the order of events"
     )
     transform: str | None = option(
         None, help="transform for endpoints that name none; a plugin's before_delivery hook answers to it"

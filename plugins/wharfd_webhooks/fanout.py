@@ -3,7 +3,9 @@ event."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections import Counter
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,65 +29,68 @@ def body_of(message_id: str, event_type: str, occurred_at: datetime, data: Any) 
     )
 
 
-async def fan_out(ctx: PluginContext[Settings], envelope: Envelope, tx: Transaction) -> None:
-    """Make the deliveries of one published event: the plugin's subscription to everything.
+@dataclass(frozen=True)
+class Published:
+    """A message on its way to its deliveries; `but_not` is an endpoint that is not to hear of it."""
 
-    An event about an endpoint is never sent to that endpoint: it would only fail there too.
-    """
+    message: Message
+    occurred_at: datetime
+    but_not: str | None = None
+
+
+async def fan_out(ctx: PluginContext[Settings], envelopes: Sequence[Envelope], tx: Transaction) -> None:
+    """Make the deliveries of published events: the plugin's subscription to everything."""
+    await spread(ctx, tx, [_published(envelope) for envelope in envelopes])
+
+
+def _published(envelope: Envelope) -> Published:
+    """Return an event as a message. What is told about an endpoint is never sent to it: it would only
+    fail."""
     operational = envelope.type in OPERATIONAL_TYPES
-    await spread(
-        ctx,
-        tx,
-        Message(
-            id=envelope.id,
-            type=envelope.type,
-            owner=envelope.owner,
-            source="operational" if operational else "event",
-            body=body_of(envelope.id, envelope.type, envelope.occurred_at, envelope.data),
-            subject=envelope.subject,
-            trace_id=envelope.trace_id,
-        ),
-        occurred_at=envelope.occurred_at,
-        but_not=envelope.data.get("endpoint_id") if operational else None,
+    message = Message(
+        id=envelope.id,
+        type=envelope.type,
+        owner=envelope.owner,
+        source="operational" if operational else "event",
+        body=body_of(envelope.id, envelope.type, envelope.occurred_at, envelope.data),
+        subject=envelope.subject,
+        trace_id=envelope.trace_id,
     )
+    return Published(message, envelope.occurred_at, envelope.data.get("endpoint_id") if operational else None)
 
 
-async def spread(
-    ctx: PluginContext[Settings],
-    tx: Transaction,
-    message: Message,
-    *,
-    occurred_at: datetime,
-    but_not: str | None = None,
-) -> int:
-    """Keep a message, make its deliveries and return how many there are."""
-    known: MutableMapping[tuple[str, int], Target] = ctx.state["targets"]
-    at = await messages.add(tx, message)
-    targets = await messages.asking(tx, message.type, message.owner, but_not, known)
-    if not targets:
+async def spread(ctx: PluginContext[Settings], tx: Transaction, published: Sequence[Published]) -> int:
+    """Keep messages, make their deliveries with a few statements, and return how many there are."""
+    if not published:
         return 0
-    payload = msgspec.json.decode(message.body)
-    planned = plan(targets, payload, occurred_at)
-    await messages.deliver(tx, message.id, at, message.type, planned)
+    known: MutableMapping[tuple[str, int], Target] = ctx.state["targets"]
+    await messages.add(tx, [one.message for one in published])
+    asked = await messages.asking(tx, [(one.message, one.but_not) for one in published], known)
+    planned = [
+        delivery
+        for one, targets in zip(published, asked, strict=True)
+        if targets
+        for delivery in plan(one, targets)
+    ]
+    await messages.deliver(tx, planned)
     wake(ctx, tx, planned)
     ctx.metrics["fanned_out_total"].inc(len(planned))
     return len(planned)
 
 
-def plan(targets: list[Target], payload: Any, occurred_at: datetime) -> list[Planned]:
+def plan(one: Published, targets: Sequence[Target]) -> list[Planned]:
     """Choose the targets whose filter lets the payload through; ids sort by the time of the event."""
-    at_ms = int(occurred_at.timestamp() * 1000)
+    at_ms = int(one.occurred_at.timestamp() * 1000)
+    payload = msgspec.json.decode(one.message.body)
     return [
-        Planned(new_id("dlv", at_ms=at_ms), target, target.order_key(payload))
+        Planned(new_id("dlv", at_ms=at_ms), one.message, target, target.order_key(payload))
         for target in targets
         if target.wants(payload)
     ]
 
 
-def wake(ctx: PluginContext[Settings], tx: Transaction | None, planned: list[Planned]) -> None:
+def wake(ctx: PluginContext[Settings], tx: Transaction, planned: Sequence[Planned]) -> None:
     """Wake the workers of the lanes that got something."""
-    counts: dict[str, int] = {}
-    for one in planned:
-        counts[one.target.lane] = counts.get(one.target.lane, 0) + 1
+    counts = Counter(one.target.lane for one in planned)
     for lane, rows in counts.items():
         ctx.work.wake(tx, QUEUES[lane], rows=rows)

@@ -247,12 +247,10 @@ async def test(ctx: PluginContext[Settings], request: Request) -> Handled:
         trace_id=request.trace_id,
     )
     target = read_target(endpoint["id"], endpoint["owner"], endpoint["version"], None, None, "block")
-    planned = messages.Planned(delivery_id, target, target.id)
+    planned = messages.Planned(delivery_id, message, target, target.id)
     async with ctx.db.transaction() as tx:
-        at = await messages.add(tx, message)
-        ((_, made_at),) = await messages.deliver(
-            tx, message_id, at, message.type, [planned], trigger="test", priority=1
-        )
+        await messages.add(tx, [message])
+        ((_, made_at),) = await messages.deliver(tx, [planned], trigger="test", priority=1)
         await ctx.audit.record(
             tx,
             actor=request.identity.subject,

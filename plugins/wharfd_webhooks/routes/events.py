@@ -23,7 +23,7 @@ from wharfd import (
 )
 
 from ..config import Settings
-from ..fanout import body_of, spread
+from ..fanout import Published, body_of, spread
 from ..model.explaining import explain_missing
 from ..model.patterns import type_problem
 from ..model.schemas import problems
@@ -138,20 +138,16 @@ async def publish(ctx: PluginContext[Settings], request: Request) -> EventOut:
         most = ctx.settings.max_payload_bytes
         raise Invalid(FieldError("data", f"is too large: the payload has {len(body)} bytes, at most {most}"))
     async with ctx.db.transaction() as tx:
-        made = await spread(
-            ctx,
-            tx,
-            messages.Message(
-                id=message_id,
-                type=given.type,
-                owner=owner,
-                source="api",
-                body=body,
-                subject=given.subject,
-                trace_id=request.trace_id or request.id,
-            ),
-            occurred_at=ctx.now(),
+        message = messages.Message(
+            id=message_id,
+            type=given.type,
+            owner=owner,
+            source="api",
+            body=body,
+            subject=given.subject,
+            trace_id=request.trace_id or request.id,
         )
+        made = await spread(ctx, tx, [Published(message, ctx.now())])
     return EventOut(success=True, id=message_id, type=given.type, deliveries=made)
 
 

@@ -12,10 +12,10 @@ from ..model.endpoint import Target, read_target
 from ..model.patterns import asking_for
 
 ADD = sql(
-    "add_message",
+    "add_messages",
     """
     INSERT INTO webhooks.messages (id, type, owner, source, subject, trace_id, body)
-    VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING created_at
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
     """,
 )
 
@@ -23,20 +23,24 @@ ADD = sql(
 ASKING = sql(
     "endpoints_asking",
     """
-    SELECT e.id, e.owner, e.version, e.filter, e.order_by, e.order_failed
-      FROM webhooks.endpoints e
-     WHERE e.events && $1::text[] AND e.status IN ('active', 'paused')
-       AND (e.owner IS NULL OR e.owner = $2) AND e.id IS DISTINCT FROM $3
+    SELECT g.place, e.id, e.owner, e.version, e.filter, e.order_by, e.order_failed
+      FROM unnest($1::int[], $2::text[], $3::text[], $4::text[]) AS g (place, patterns, owner, but_not)
+      JOIN webhooks.endpoints e
+        ON e.events && string_to_array(g.patterns, ' ') AND e.status IN ('active', 'paused')
+       AND (e.owner IS NULL OR e.owner = g.owner) AND e.id IS DISTINCT FROM g.but_not
+     ORDER BY g.place, e.id
     """,
 )
 
+# now() is when the transaction began: the time of the messages that were added in it.
 DELIVER = sql(
     "add_deliveries",
     """
     INSERT INTO webhooks.deliveries
-           (id, endpoint_id, message_id, message_at, type, lane, order_key, trigger, priority, due_at)
-    SELECT g.id, g.endpoint_id, $1, $2, $3, g.lane, g.order_key, $4, $5, now() + make_interval(secs => $6)
-      FROM unnest($7::text[], $8::text[], $9::text[], $10::text[]) AS g (id, endpoint_id, lane, order_key)
+           (id, endpoint_id, message_id, message_at, type, lane, order_key, trigger, priority)
+    SELECT g.id, g.endpoint_id, g.message_id, now(), g.type, g.lane, g.order_key, $1, $2
+      FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+        AS g (id, endpoint_id, message_id, type, lane, order_key)
      ORDER BY g.id
     RETURNING id, created_at
     """,
@@ -79,74 +83,77 @@ class Planned:
     """One delivery to be made of a message."""
 
     id: str
+    message: Message
     target: Target
     order_key: str
 
 
-async def add(tx: Transaction, message: Message) -> datetime:
-    """Keep a message and return its time, which its deliveries refer to."""
-    at: datetime = await tx.fetchval(
+async def add(tx: Transaction, messages: Sequence[Message]) -> None:
+    """Keep messages; their time is when the transaction began."""
+    await tx.execute(
         ADD,
-        message.id,
-        message.type,
-        message.owner,
-        message.source,
-        message.subject,
-        message.trace_id,
-        message.body,
+        [m.id for m in messages],
+        [m.type for m in messages],
+        [m.owner for m in messages],
+        [m.source for m in messages],
+        [m.subject for m in messages],
+        [m.trace_id for m in messages],
+        [m.body for m in messages],
     )
-    return at
 
 
 async def asking(
     tx: Queries,
-    event_type: str,
-    owner: str | None,
-    but_not: str | None,
+    messages: Sequence[tuple[Message, str | None]],
     known: MutableMapping[tuple[str, int], Target],
-) -> list[Target]:
-    """Return the endpoints that ask for an event of this type and owner, before their filters.
+) -> list[list[Target]]:
+    """Return for each message the endpoints that ask for it, before their filters.
 
-    `known` keeps targets by id and version, so that a filter is compiled once.
+    With each message comes an endpoint that is not to hear of it. `known` keeps targets by id and version, so
+    that a filter is compiled once.
     """
-    targets = []
-    for row in await tx.fetch(ASKING, asking_for(event_type), owner, but_not):
-        key = (row["id"], row["version"])
-        target = known.get(key)
-        if target is None:
-            if len(known) >= _MOST_KNOWN:
-                known.clear()
-            known[key] = target = read_target(
-                row["id"], row["owner"], row["version"], row["filter"], row["order_by"], row["order_failed"]
-            )
-        targets.append(target)
-    return targets
+    kinds: dict[tuple[str, str | None, str | None], list[Target]] = {}
+    for message, but_not in messages:
+        kinds.setdefault((message.type, message.owner, but_not), [])
+    rows = await tx.fetch(
+        ASKING,
+        list(range(len(kinds))),
+        [" ".join(asking_for(kind[0])) for kind in kinds],
+        [kind[1] for kind in kinds],
+        [kind[2] for kind in kinds],
+    )
+    by_place = list(kinds.values())
+    for row in rows:
+        by_place[row["place"]].append(_target(row, known))
+    return [kinds[message.type, message.owner, but_not] for message, but_not in messages]
+
+
+def _target(row: Record, known: MutableMapping[tuple[str, int], Target]) -> Target:
+    key = (row["id"], row["version"])
+    target = known.get(key)
+    if target is None:
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        known[key] = target = read_target(
+            row["id"], row["owner"], row["version"], row["filter"], row["order_by"], row["order_failed"]
+        )
+    return target
 
 
 async def deliver(
-    tx: Queries,
-    message_id: str,
-    message_at: datetime,
-    event_type: str,
-    planned: Sequence[Planned],
-    *,
-    trigger: str = "event",
-    priority: int = 100,
-    due_in: float = 0.0,
+    tx: Transaction, planned: Sequence[Planned], *, trigger: str = "event", priority: int = 100
 ) -> list[tuple[str, datetime]]:
-    """Make the deliveries of a message, one row per endpoint; return their ids and times."""
+    """Make deliveries of messages that were added in this transaction; return their ids and times."""
     if not planned:
         return []
     rows = await tx.fetch(
         DELIVER,
-        message_id,
-        message_at,
-        event_type,
         trigger,
         priority,
-        due_in,
         [p.id for p in planned],
         [p.target.id for p in planned],
+        [p.message.id for p in planned],
+        [p.message.type for p in planned],
         [p.target.lane for p in planned],
         [p.order_key for p in planned],
     )
