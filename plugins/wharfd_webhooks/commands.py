@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from wharfd import Command, Output
 
-_COLUMNS = ["id", "webhookId", "event", "status", "attempts", "responseCode", "nextRetryAt", "error"]
+_COLUMNS = ["id", "event", "status", "attempts", "responseCode", "error"]
 
 
 def commands() -> list[Command]:

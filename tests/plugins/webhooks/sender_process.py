@@ -64,9 +64,12 @@ async def main(dsn, owner_dsn, key, point, after):
     spec.loader.exec_module(kit)
     kill_at(point, int(after))
     settings = DatabaseSettings(url=dsn, owner_url=owner_dsn, application_name="doomed")
-    async with open_bridge() as bridge, open_database(bridge, settings) as db:
-        async with kit.open_house(db, Path(key).parent, node=f"doomed-{os.getpid()}"):
-            await trio.sleep_forever()
+    async with (
+        open_bridge() as bridge,
+        open_database(bridge, settings) as db,
+        kit.open_house(db, Path(key).parent, node=f"doomed-{os.getpid()}"),
+    ):
+        await trio.sleep_forever()
 
 
 if __name__ == "__main__":
