@@ -2,10 +2,12 @@
 
     python bench/webhooks.py                  # short: 4,000 deliveries, 5 s per rate
     python bench/webhooks.py --deliveries 20000 --seconds 30 --rates 50,200,500
+    python bench/webhooks.py --endpoints 1000 --holes 100 --rates 200   # 10 % never answer; compare --holes 0
 
 A throwaway PostgreSQL is started. The receiver is a process of its own on the same machine and stores
-nothing; the daemon stores every attempt before it sends and every result after. Latency is measured from
-before the publishing transaction begins (event, inbox, fan-out, delivery, send) to the arrival of the request.
+nothing; each endpoint has a loopback address of its own, as it would have a host of its own. The daemon
+stores every attempt before it sends and every result after. Latency is measured from
+before the publishing transaction begins (event, inbox, fan-out, delivery, send) to the request's arrival.
 The publisher is a plugin in the same process: its transactions are part of what the daemon has to do.
 """
 
@@ -86,6 +88,8 @@ async def receive() -> None:
                 span[:] = [0.0, 0.0]
                 await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
                 continue
+            if head.startswith(b"post /hole"):
+                await trio.sleep_forever()
             now = time.time()
             mark = body.find(MARK)
             ages.append(now - float(body[mark + len(MARK) :].split(b",")[0]))
@@ -93,7 +97,7 @@ async def receive() -> None:
             await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        (listener,) = await trio.open_tcp_listeners(0, host="0.0.0.0")
         print(listener.socket.getsockname()[1], flush=True)
         nursery.start_soon(trio.serve_listeners, serve, [listener])
 
@@ -128,7 +132,7 @@ async def daemon(cluster: Cluster, folder: Path) -> AsyncIterator[Any]:
         running.stop.set()
 
 
-async def add_endpoints(ctx: Any, port: int, count: int) -> None:
+async def add_endpoints(ctx: Any, port: int, count: int, holes: int) -> None:
     from wharfd import new_id
     from wharfd_webhooks.model.keys import new_key
     from wharfd_webhooks.store import endpoints
@@ -138,7 +142,7 @@ async def add_endpoints(ctx: Any, port: int, count: int) -> None:
             endpoint = endpoints.NewEndpoint(
                 id=new_id("wh"),
                 owner=f"o{i}",
-                url=f"http://127.0.0.1:{port}/{i}",
+                url=f"http://127.0.{1 + i // 250}.{1 + i % 250}:{port}/{'hole' if i < holes else i}",
                 events=["bench.*"],
                 max_in_flight=16,
             )
@@ -175,7 +179,10 @@ def part(ages: list[float], share: float) -> float:
 async def measure(options: argparse.Namespace, port: int, cluster: Cluster, folder: Path) -> None:
     async with daemon(cluster, folder) as running:
         ctx, shop = running.lives.contexts["webhooks"], running.lives.contexts["bench"]
-        await add_endpoints(ctx, port, options.endpoints)
+        await add_endpoints(ctx, port, options.endpoints, options.holes)
+
+        def healthy(count: int) -> int:
+            return sum(n % options.endpoints >= options.holes for n in range(count))
 
         async def publish(numbers: range) -> None:
             async with shop.db.transaction() as tx:
@@ -183,12 +190,12 @@ async def measure(options: argparse.Namespace, port: int, cluster: Cluster, fold
                 await shop.events.publish_many(tx, events)
 
         await publish(range(200))
-        await fetch_ages(ctx, port, 200, 30)
+        await fetch_ages(ctx, port, healthy(200), 30)
 
-        total = options.deliveries
+        total = healthy(options.deliveries)
         await ctx.work.pause("deliveries", actor="bench")
-        for start in range(0, total, 500):
-            await publish(range(start, min(start + 500, total)))
+        for start in range(0, options.deliveries, 500):
+            await publish(range(start, min(start + 500, options.deliveries)))
         with trio.fail_after(120):
             while (await ctx.work.statistics("fan_out")).ready:  # noqa: ASYNC110  the database changes it
                 await trio.sleep(0.1)
@@ -201,12 +208,13 @@ async def measure(options: argparse.Namespace, port: int, cluster: Cluster, fold
         begin = ctx.state["sender"].begin
         print(
             f"sustained: {len(found['ages']) / found['seconds']:.0f} deliveries/s, "
-            f"{len(found['ages'])} deliveries to {options.endpoints} endpoints (daemon {100 * cpu:.0f} % of a core, "
+            f"{len(found['ages'])} deliveries to {options.endpoints} endpoints "
+            f"(daemon {100 * cpu:.0f} % of a core, "
             f"{begin.items / max(1, begin.groups):.0f} attempts per statement)"
         )
         for rate in options.rates:
             await paced(publish, rate, options.seconds)
-            wanted = int(rate * options.seconds)
+            wanted = healthy(int(rate * options.seconds))
             found = await fetch_ages(ctx, port, wanted, 60)
             ages = found["ages"]
             print(
@@ -231,6 +239,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="daemon", choices=["daemon", "receiver"])
     parser.add_argument("--deliveries", type=int, default=4000)
     parser.add_argument("--endpoints", type=int, default=10)
+    parser.add_argument("--holes", type=int, default=0, help="endpoints that never answer")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument(
         "--rates", type=lambda text: [int(part) for part in text.split(",")], default=[50, 200, 500]

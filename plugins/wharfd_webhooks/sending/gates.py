@@ -31,6 +31,7 @@ class Gate:
     in_flight: int = 0
     allowance: float = FIRST_ALLOWANCE
     stuck_until: float = 0.0
+    proven: bool = False  # its last send that said anything was delivered
     parked: int = 0  # deliveries parked for want of a turn since the last release
     next_send: float = 0.0
     put_off_to: float = 0.0
@@ -58,8 +59,8 @@ class Gate:
         if self.in_flight >= limit or self._queue:
             if probing:
                 return Hold("parked while the endpoint is probed with one delivery")
-            # A few wait so that the endpoint is kept busy; a crowd only behind one that is known to be quick.
-            next_in_line = forced or len(self._queue) < limit
+            # A few wait so that an endpoint that takes deliveries is kept busy; a crowd waits for a moment only.
+            next_in_line = forced or (self.proven and len(self._queue) < limit)
             patience = NEXT_SECONDS if next_in_line else PATIENCE_SECONDS
             if (not next_in_line and now < self.stuck_until) or not await self._wait_for_turn(patience):
                 self.stuck_until = trio.current_time() + _REMEMBER_SECONDS
@@ -87,6 +88,8 @@ class Gate:
         """Give the turn back; `delivered` None when nothing was learnt about the endpoint."""
         self.in_flight -= 1
         now = trio.current_time()
+        if delivered is not None:
+            self.proven = delivered
         if delivered:
             self.allowance = min(max(self.allowance * 2, FIRST_ALLOWANCE), float(endpoint.max_in_flight))
             self._count(now)
