@@ -59,7 +59,7 @@ class Gate:
         if self.in_flight >= limit or self._queue:
             if probing:
                 return Hold("parked while the endpoint is probed with one delivery")
-            # A few wait so that an endpoint that takes deliveries is kept busy; a crowd waits for a moment only.
+            # A few wait so that an endpoint that takes deliveries is kept busy; a crowd waits a moment.
             next_in_line = forced or (self.proven and len(self._queue) < limit)
             patience = NEXT_SECONDS if next_in_line else PATIENCE_SECONDS
             if (not next_in_line and now < self.stuck_until) or not await self._wait_for_turn(patience):
