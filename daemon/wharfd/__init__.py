@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.client import Client as Client
     from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
@@ -88,6 +89,9 @@ if TYPE_CHECKING:
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
     from .ingest import Reply as IngestReply  # noqa: F401
+    from .metrics import PluginMetrics as PluginMetrics
+    from .redaction import names_a_secret as names_a_secret
+    from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
     from .secrets import Vault as Vault
     from .work import Again as Again
@@ -106,24 +110,27 @@ __version__ = "0.1.0"
 # where each public name lives; `name=other` renames what would be mistaken for something else
 _HOMES = {
     "cache": "Cache",
+    "cli.client": "Client",
+    "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
     "context": "PluginContext",
-    "cli.output": "Output",
     "db": "Database Queries Record Statement Transaction quoted sql",
-    "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
-    "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
-    "Route Schedule Subscription WorkQueue",
+    "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck IngestRoute JobKind "
+    "Metric Migrations Provides Rate Requires RetentionRule Retry Route Schedule Subscription "
+    "WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
     "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
-    "paginate",
-    "http.outbound": "FRAMING_HEADERS ClientCertificate NetworkPolicy OutboundClient OutboundResponse "
-    "check_header parse_url",
+    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of "
+    "page_of paginate",
+    "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse check_header "
+    "parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
+    "metrics": "PluginMetrics",
+    "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
     "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
