@@ -116,17 +116,17 @@ _HOMES = {
     "config": "option",
     "context": "PluginContext",
     "db": "Database Queries Record Statement Transaction quoted sql",
-    "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck IngestRoute JobKind "
-    "Metric Migrations Provides Rate Requires RetentionRule Retry Route Schedule Subscription "
-    "WorkQueue",
+    "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
+    "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
+    "Route Schedule Subscription WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
     "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
     "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of "
     "page_of paginate",
-    "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse check_header "
-    "parse_url",
+    "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
+    "check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
     "metrics": "PluginMetrics",
