@@ -313,8 +313,8 @@ class Subscription:
     `event` is an Event class, a type name, or a pattern such as `payment.*` or `*`.
     With `transactional=True` the handler is `async def handler(ctx, envelope, tx)` and its writes through
     `tx` commit together with the mark that the event was handled: exactly once. With `batch` above 1 it is
-    `async def handler(ctx, envelopes, tx)` and gets up to so many at a time; when it fails, the batch is tried
-    in halves until the event that is to blame fails alone.
+    `async def handler(ctx, envelopes, tx)` and gets up to so many at a time; when it fails, the batch is
+    tried in halves until the event that is to blame fails alone.
 
     `name` tells the plugin's subscriptions apart and must stay the same over releases; it is the handler's
     name unless given. Several subscriptions with one name are one subscriber that hears several types.

@@ -109,7 +109,7 @@ class Batch(Generic[R]):
 
     @classmethod
     def of(cls, jobs: Sequence[Job[R]]) -> Batch[R]:
-        """Make a batch of jobs that are being worked singly, of one queue, to commit their results together."""
+        """Make a batch of jobs of one queue that are worked singly, to commit their results together."""
         if len({job.queue for job in jobs}) != 1:
             raise ValueError("Batch.of: give at least one job, all of the same queue")
         return cls(jobs[0]._desk, jobs)
