@@ -56,7 +56,7 @@ class HmacBody:
         keys: Sequence[Key],
         *,
         scheme: str,
-        header: str,
+        signature_header: str,
         digest: str = "sha256",
         digest_encoding: DigestEncoding = "base64",
         prefix: str = "",
@@ -76,8 +76,8 @@ class HmacBody:
         self._prefix = prefix.encode("ascii")
         # Every right signature has exactly this length: anything else costs no computation.
         self._length = len(self._prefix) + len(self._encode(bytes(digest_size(digest))))
-        self._header_text = header
-        self._header = header_name(header, "signature_header")
+        self._header_text = signature_header
+        self._header = header_name(signature_header, "signature_header")
         self._id_header_text = id_header
         self._id_header = header_name(id_header, "id_header") if id_header else None
         self._event_id = EventId(id_field) if id_field else None

@@ -24,7 +24,7 @@ class Preset:
     """What is known of a provider: how it signs, how its keys are written, how its events are told apart.
 
     `options` are the constructor's, and a source may override them; `takes` names the settings the scheme
-    understands, so that a setting without effect is refused. `identity` is the default rule for duplicates.
+    understands, so that a setting without effect is refused; `needs` those it cannot do without. `identity` is the default rule for duplicates.
     """
 
     make: Callable[..., Verifier]
@@ -34,9 +34,10 @@ class Preset:
     needs_keys: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     takes: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
 
 
-_HMAC_TAKES = frozenset({"header"})
+_HMAC_TAKES = frozenset({"signature_header"})
 
 PRESETS: dict[str, Preset] = {
     "paysafe": Preset(
@@ -44,7 +45,7 @@ PRESETS: dict[str, Preset] = {
         "Paysafe and NetBanx: Signature = base64(HMAC-SHA256(key, body)), the key base64-decoded first",
         key_encoding="base64",
         identity="paysafe",
-        options={"header": "Signature"},
+        options={"signature_header": "Signature"},
         takes=_HMAC_TAKES,
     ),
     "github": Preset(
@@ -52,7 +53,7 @@ PRESETS: dict[str, Preset] = {
         "GitHub: X-Hub-Signature-256 = sha256=hex(HMAC-SHA256(key, body))",
         identity="provider_id",
         options={
-            "header": "X-Hub-Signature-256",
+            "signature_header": "X-Hub-Signature-256",
             "digest_encoding": "hex",
             "prefix": "sha256=",
             "id_header": "X-GitHub-Delivery",
@@ -63,7 +64,7 @@ PRESETS: dict[str, Preset] = {
         HmacBody,
         "Shopify: X-Shopify-Hmac-SHA256 = base64(HMAC-SHA256(key, body))",
         identity="provider_id",
-        options={"header": "X-Shopify-Hmac-SHA256", "id_header": "X-Shopify-Webhook-Id"},
+        options={"signature_header": "X-Shopify-Hmac-SHA256", "id_header": "X-Shopify-Webhook-Id"},
         takes=_HMAC_TAKES,
     ),
     "coinbase-commerce": Preset(
@@ -71,7 +72,7 @@ PRESETS: dict[str, Preset] = {
         "Coinbase Commerce: X-CC-Webhook-Signature = hex(HMAC-SHA256(key, body))",
         identity="provider_id",
         options={
-            "header": "X-CC-Webhook-Signature",
+            "signature_header": "X-CC-Webhook-Signature",
             "digest_encoding": "hex",
             "id_field": ("event", "id"),
         },
@@ -82,7 +83,7 @@ PRESETS: dict[str, Preset] = {
         "Square: x-square-hmacsha256-signature = base64(HMAC-SHA256(key, public_url + body))",
         identity="provider_id",
         options={
-            "header": "x-square-hmacsha256-signature",
+            "signature_header": "x-square-hmacsha256-signature",
             "signed": "{url}{body}",
             "id_field": ("event_id",),
         },
@@ -111,7 +112,7 @@ PRESETS: dict[str, Preset] = {
         HmacBody,
         "Adyen platforms and management: HmacSignature = base64(HMAC-SHA256(hexadecimal key, body))",
         key_encoding="hex",
-        options={"header": "HmacSignature"},
+        options={"signature_header": "HmacSignature"},
         takes=_HMAC_TAKES,
     ),
     "paypal": Preset(
@@ -119,11 +120,13 @@ PRESETS: dict[str, Preset] = {
         "PayPal: SHA256withRSA over id|time|webhook id|crc32(body), by a certificate on PayPal's own host",
         identity="provider_id",
         needs_keys=False,
+        needs=("webhook_id", "ca_bundle"),
         takes=frozenset({"webhook_id", "ca_bundle", "certificate_hosts", "tolerance"}),
     ),
     "hmac": Preset(
         HmacBody,
         "Any provider that puts an HMAC of the body into one header",
+        needs=("signature_header",),
         takes=_HMAC_TAKES
         | {
             "digest",
@@ -180,13 +183,13 @@ def make_verifier(scheme: str, keys: Sequence[Key] = (), **options: Any) -> Veri
     for name in given:
         if name not in preset.takes:
             raise ValueError(f"{name}: has no meaning for scheme {scheme!r}")
+    for name in preset.needs:
+        if name not in given:
+            raise ValueError(f"{name}: missing; scheme {scheme!r} cannot verify without it")
     if preset.needs_keys:
         if not keys:
             raise ValueError("keys: missing; without a key no delivery can be verified")
         return preset.make(keys, scheme=scheme, **{**preset.options, **given})
     if keys:
         raise ValueError(f"keys: have no meaning for scheme {scheme!r}, which verifies by certificate")
-    for name in ("webhook_id", "ca_bundle"):
-        if name not in given:
-            raise ValueError(f"{name}: missing; scheme {scheme!r} cannot verify without it")
     return preset.make(scheme=scheme, **given)

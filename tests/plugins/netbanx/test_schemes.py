@@ -47,7 +47,11 @@ CASES = {
     "standard-webhooks": ("whsec_" + BASE64_KEY, {}, JSON),
     "adyen": ("00112233445566778899aabbccddeeff" * 2, {}, ADYEN_ITEM),
     "adyen-header": ("00112233445566778899aabbccddeeff" * 2, {}, JSON),
-    "hmac": ("any secret at all", {"header": "X-Sig", "digest": "sha512", "digest_encoding": "hex"}, JSON),
+    "hmac": (
+        "any secret at all",
+        {"signature_header": "X-Sig", "digest": "sha512", "digest_encoding": "hex"},
+        JSON,
+    ),
     "legacy-upp": ("upp secret of old", {"allow_weak_checksum": True}, FORM),
 }
 
@@ -146,16 +150,16 @@ def key(name, secret=None, begin=None, end=None):
 def test_a_rotation_with_overlap_names_the_key_and_flags_the_old_one():
     old = key("old", end=NOW + timedelta(hours=1))
     new = key("new", begin=NOW - timedelta(hours=1))
-    both = HmacBody([old, new], scheme="paysafe", header="Signature")
+    both = HmacBody([old, new], scheme="paysafe", signature_header="Signature")
     for signer, is_old in ((old, True), (new, False)):
-        sent, headers = HmacBody([signer], scheme="paysafe", header="Signature").sign(JSON, NOW, "")
+        sent, headers = HmacBody([signer], scheme="paysafe", signature_header="Signature").sign(JSON, NOW, "")
         verdict = both.verify(Headers(headers), sent, NOW)
         assert (verdict.ok, verdict.key_id, verdict.old_key) == (True, signer.id, is_old)
     later = NOW + timedelta(hours=2)
-    sent, headers = HmacBody([key("old")], scheme="paysafe", header="Signature").sign(JSON, NOW, "")
+    sent, headers = HmacBody([key("old")], scheme="paysafe", signature_header="Signature").sign(JSON, NOW, "")
     assert both.verify(Headers(headers), sent, later).reason is Reason.SIGNATURE_MISMATCH
     before = NOW - timedelta(hours=2)
-    sent, headers = HmacBody([key("new")], scheme="paysafe", header="Signature").sign(JSON, NOW, "")
+    sent, headers = HmacBody([key("new")], scheme="paysafe", signature_header="Signature").sign(JSON, NOW, "")
     assert both.verify(Headers(headers), sent, before).reason is Reason.SIGNATURE_MISMATCH
 
 
@@ -165,8 +169,10 @@ def test_keys_without_a_beginning_count_the_first_as_current():
 
 
 def test_when_no_key_is_active_the_provider_is_asked_to_come_back():
-    verifier = HmacBody([key("gone", end=NOW)], scheme="paysafe", header="Signature")
-    sent, headers = HmacBody([key("gone")], scheme="paysafe", header="Signature").sign(JSON, NOW, "")
+    verifier = HmacBody([key("gone", end=NOW)], scheme="paysafe", signature_header="Signature")
+    sent, headers = HmacBody([key("gone")], scheme="paysafe", signature_header="Signature").sign(
+        JSON, NOW, ""
+    )
     verdict = verifier.verify(Headers(headers), sent, NOW)
     assert verdict.reason is Reason.NO_ACTIVE_KEY
     assert verdict.reply is not None
@@ -192,22 +198,41 @@ def test_a_key_is_never_shown():
         (lambda: make_verifier("paysfe", []), "did you mean 'paysafe'"),
         (lambda: make_verifier("square", [key("k")]), "public_url: missing"),
         (lambda: make_verifier("paysafe", [key("k")], public_url=URL), "public_url: has no meaning"),
-        (lambda: make_verifier("paysafe", [key("k")], header="no header"), "signature_header: 'no header'"),
+        (
+            lambda: make_verifier("paysafe", [key("k")], signature_header="no header"),
+            "signature_header: 'no header'",
+        ),
+        (lambda: make_verifier("hmac", [key("k")]), "signature_header: missing"),
         (lambda: make_verifier("paypal"), "webhook_id: missing"),
         (lambda: make_verifier("paypal", webhook_id="1"), "ca_bundle: missing"),
         (lambda: make_verifier("paypal", webhook_id="1", ca_bundle=b"no"), "ca_bundle: holds no PEM"),
-        (lambda: make_verifier("paypal", [key("k")], webhook_id="1", ca_bundle=b""), "no meaning"),
+        (lambda: make_verifier("paypal", [key("k")], webhook_id="1", ca_bundle=b""), "keys: have no meaning"),
         (lambda: make_verifier("legacy-upp", [key("k")]), "allow_weak_checksum: missing"),
         (lambda: make_verifier("stripe", [key("k")], tolerance=timedelta(0)), "tolerance: must be"),
-        (lambda: make_verifier("hmac", [key("k")], header="X", digest="md5"), "digest 'md5' is none of"),
-        (lambda: make_verifier("hmac", [key("k")], header="X", signed="{url}"), "public_url: missing"),
-        (lambda: make_verifier("hmac", [key("k")], header="X", signed="{id}"), "signed: {body} is missing"),
-        (lambda: make_verifier("hmac", [key("k")], header="X", signed="{body}{t}"), "{t} is none of"),
         (
-            lambda: make_verifier("hmac", [key("k")], header="X", signed="{timestamp}{body}"),
+            lambda: make_verifier("hmac", [key("k")], signature_header="X", digest="md5"),
+            "digest 'md5' is none of",
+        ),
+        (
+            lambda: make_verifier("hmac", [key("k")], signature_header="X", signed="{url}"),
+            "public_url: missing",
+        ),
+        (
+            lambda: make_verifier("hmac", [key("k")], signature_header="X", signed="{id}"),
+            "signed: {body} is missing",
+        ),
+        (
+            lambda: make_verifier("hmac", [key("k")], signature_header="X", signed="{body}{t}"),
+            "{t} is none of",
+        ),
+        (
+            lambda: make_verifier("hmac", [key("k")], signature_header="X", signed="{timestamp}{body}"),
             "timestamp_header: missing",
         ),
-        (lambda: make_verifier("hmac", [key("k")], header="X", signed="{id}{body}"), "id_header: missing"),
+        (
+            lambda: make_verifier("hmac", [key("k")], signature_header="X", signed="{id}{body}"),
+            "id_header: missing",
+        ),
         (lambda: KeyRing([key("k", "a"), key("k", "b")]), "two keys are called 'k'"),
         (lambda: key("k", begin=NOW, end=NOW), "end before it begins"),
         (lambda: key("k", begin=datetime(2026, 1, 1)), "has no time zone"),  # noqa: DTZ001
@@ -328,7 +353,7 @@ def test_stripe_headers(header, reason):
 
 def test_a_described_provider_with_timestamp_and_id():
     verifier = make_verifier(
-        "hmac", [key("k")], header="X-Sig", prefix="v0=", digest_encoding="hex",
+        "hmac", [key("k")], signature_header="X-Sig", prefix="v0=", digest_encoding="hex",
         signed="v0:{timestamp}:{id}:{body}", timestamp_header="X-Time", id_header="X-Id",
     )  # fmt: skip
     sent, headers = verifier.sign(JSON, NOW, "evt_9")
