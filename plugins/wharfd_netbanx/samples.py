@@ -16,6 +16,8 @@ import msgspec
 
 from .schemes import Signer
 
+# A debit takes six business days to clear: samples begin it then, so that the last step is now.
+_DEBITED = -8 * 24 * 60
 _METHODS = ("EPS", "PAYSAFECARD", "VENMO", "INTERAC_ETRANSFER")
 
 
@@ -41,6 +43,9 @@ class _Maker:
 
     def time(self, minutes: float = 0) -> str:
         return (self.at + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def epoch_ms(self, minutes: float) -> int:
+        return int((self.at + timedelta(minutes=minutes)).timestamp()) * 1000
 
     @property
     def amount(self) -> int:
@@ -116,21 +121,21 @@ def _direct_debit(make: _Maker) -> dict[str, Any]:
             "currencyCode": "USD",
             "status": "COMPLETED",
             "paymentType": "ACH",
-            "txnTime": make.time(),
-            "statusTime": make.time(2),
+            "txnTime": make.time(_DEBITED),
+            "statusTime": make.time(_DEBITED + 2),
             "settlementId": payment,
             "settlementAmount": make.amount,
             "settlementStatus": "PENDING",
         },
         "attemptNumber": "1",
         "type": "PAYMENT",
-        "eventDate": make.time(2),
+        "eventDate": make.time(_DEBITED + 2),
         "eventName": "PAYMENT_COMPLETED",
     }
 
 
 def _settlement(make: _Maker) -> dict[str, Any]:
-    # Six business days later; its time of transaction comes as epoch milliseconds.
+    # On the sixth business day; its time of transaction comes as epoch milliseconds.
     return {
         "payload": {
             "accountId": make.account,
@@ -140,11 +145,11 @@ def _settlement(make: _Maker) -> dict[str, Any]:
             "currencyCode": "USD",
             "status": "COMPLETED",
             "paymentType": "ACH",
-            "txnTime": int(make.at.timestamp()) * 1000,
+            "txnTime": make.epoch_ms(_DEBITED),
         },
         "attemptNumber": "1",
         "type": "SETTLEMENT",
-        "eventDate": make.time(8 * 24 * 60),
+        "eventDate": make.time(),
         "eventName": "SETTLEMENT_CLEARED",
     }
 
@@ -159,14 +164,14 @@ def _bank_return(make: _Maker) -> dict[str, Any]:
             "currencyCode": "USD",
             "status": "COMPLETED",
             "paymentType": "BACS",
-            "txnTime": make.time(3 * 24 * 60),
-            "statusTime": make.time(3 * 24 * 60),
+            "txnTime": make.time(_DEBITED + 3 * 24 * 60),
+            "statusTime": make.time(_DEBITED + 3 * 24 * 60),
             "paymentId": make.id("debit"),
             "reason": "No Funds",
         },
         "attemptNumber": "1",
         "type": "PAYMENT_RETURN",
-        "eventDate": make.time(3 * 24 * 60),
+        "eventDate": make.time(_DEBITED + 3 * 24 * 60),
     }
     return {"variables": inner, "type": "PAYMENT_RETURN", "eventName": "PAYMENT_RETURN_COMPLETED"}
 

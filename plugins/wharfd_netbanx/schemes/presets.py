@@ -24,7 +24,8 @@ class Preset:
     """What is known of a provider: how it signs, how its keys are written, how its events are told apart.
 
     `options` are the constructor's, and a source may override them; `takes` names the settings the scheme
-    understands, so that a setting without effect is refused; `needs` those it cannot do without. `identity` is the default rule for duplicates.
+    understands, so that a setting without effect is refused; `needs` those it cannot do without.
+    `identity` is the default rule for duplicates.
     """
 
     make: Callable[..., Verifier]
