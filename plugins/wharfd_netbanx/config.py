@@ -10,9 +10,19 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from wharfd.config import option
+from wharfd.errors import SecretError
 from wharfd.secrets import Secret
 
-from .schemes import Key, KeyEncoding, Verifier, find_preset, make_key, make_verifier
+from .schemes import (
+    Key,
+    KeyEncoding,
+    Unchecked,
+    Verifier,
+    find_preset,
+    key_remarks,
+    make_key,
+    make_verifier,
+)
 from .schemes.hmac_body import DigestEncoding
 from .schemes.keys import digest_size
 
@@ -133,22 +143,34 @@ class Source:
     def typed_keys(self) -> list[Key]:
         """Return the keys of the file, ready for use; raises ValueError naming the one that is wrong."""
         keys = []
-        for number, entry in enumerate(self.keys):
-            typed = entry if isinstance(entry, KeySettings) else KeySettings(value=entry)
-            encoding = typed.key_encoding or self.key_encoding
+        for number, typed in enumerate(self._entries()):
             try:
                 key = make_key(
                     self.scheme,
                     typed.value.reveal(),
-                    encoding,
+                    typed.key_encoding or self.key_encoding,
                     id=typed.id,
                     valid_from=typed.valid_from,
                     valid_until=typed.valid_until,
                 )
-            except ValueError as error:
+            except (ValueError, SecretError) as error:
                 raise ValueError(f"keys[{number}]: {error}") from None
             keys.append(key)
         return keys
+
+    def key_remarks(self) -> list[str]:
+        """Return what an operator should know about the keys as typed, for `wharfd check` and `doctor`."""
+        default = self.key_encoding or find_preset(self.scheme).key_encoding
+        if self.scheme == "standard-webhooks":
+            return []
+        return [
+            f"keys[{number}]: {remark}"
+            for number, typed in enumerate(self._entries())
+            for remark in key_remarks(typed.value.reveal(), typed.key_encoding or default)
+        ]
+
+    def _entries(self) -> list[KeySettings]:
+        return [entry if isinstance(entry, KeySettings) else KeySettings(value=entry) for entry in self.keys]
 
     def verifier(self, keys: list[Key], ca_bundle: bytes | None = None) -> Verifier:
         """Make the verifier for `keys` (of the file, or with those stored in the database)."""
@@ -194,6 +216,12 @@ class Settings:
                 if path in taken:
                     raise ValueError(f"sources: {path} belongs to both {taken[path]!r} and {name!r}")
                 taken[path] = name
+
+    def verifier(self, source: Source, keys: list[Key], ca_bundle: bytes | None = None) -> Verifier:
+        """Make the verifier of a source; without checking only when `signature_validation` is false."""
+        if self.signature_validation:
+            return source.verifier(keys, ca_bundle)
+        return Unchecked(source.verifier(keys, ca_bundle) if keys or ca_bundle else None)
 
 
 def _check_hours(text: str) -> None:

@@ -7,6 +7,7 @@ from .interface import Answer, Headers, Item, Reason, Signer, Verdict, Verifier,
 from .keys import Key, KeyEncoding, KeyRing, key_remarks
 from .paypal import PayPal
 from .presets import PRESETS, IdentityRule, Preset, find_preset, make_key, make_verifier
+from .unchecked import Unchecked
 
 __all__ = [
     "PRESETS",
@@ -22,6 +23,7 @@ __all__ = [
     "Preset",
     "Reason",
     "Signer",
+    "Unchecked",
     "Verdict",
     "Verifier",
     "explain",
