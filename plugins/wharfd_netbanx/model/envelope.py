@@ -64,8 +64,14 @@ class Envelope(msgspec.Struct, frozen=True):
     txn_time: datetime | None
     mode: str | None
     attempt: int | None
-    links: tuple[Link, ...]
     notes: tuple[str, ...]
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The links of the envelope, read when asked for."""
+        inner = _object(self.document.get("variables")) or {}
+        places = (self.document.get("links"), self.document.get("_links"), inner.get("links"))
+        return _links(next((place for place in places if place), None))
 
     @property
     def is_connectivity_test(self) -> bool:
@@ -82,24 +88,21 @@ def parse(body: bytes) -> Envelope | Unreadable:
     inner = nested if nested is not None and not isinstance(document.get("payload"), dict) else {}
     payload = _object(document.get("payload")) or _object(inner.get("payload")) or {}
 
-    def field(*names: str) -> Any:
-        """The first usable value of the outer envelope, else of the one under `variables`."""
-        for source in (document, inner):
-            for name in names:
-                if source.get(name) not in (None, ""):
-                    return source[name]
-        return None
-
+    # What is said outside counts before what is said under `variables`.
+    outer = {**inner, **{k: v for k, v in document.items() if v not in (None, "")}} if inner else document
     notes: list[str] = []
-    raw_name = _text(field("eventName", "EventName", "eventType", "event_type", "event"))
-    category = _text(field("type"))
+    category = _text(outer.get("type"))
+    raw_name = None
+    for key in ("eventName", "EventName", "eventType", "event_type", "event"):
+        raw_name = raw_name or _text(outer.get(key))
     if raw_name is None and not payload and category is not None:
         raw_name, category = category, None  # without a payload, `type` is the event and not its category
     name = normalise_name(raw_name or "")
-    resource_id = _text(payload.get("id")) or _text(field("resourceId"))
-    resource_id = resource_id or _text(payload.get("accountNumber")) or _text(field("accountId"))
+    resource_id = _text(payload.get("id")) or _text(outer.get("resourceId"))
+    resource_id = resource_id or _text(payload.get("accountNumber")) or _text(outer.get("accountId"))
     status_text = _text(payload.get("status")) or _text(payload.get("acctStatus"))
-    times = [payload.get("statusTime"), payload.get("txnTime"), field("eventDate"), field("timestamp")]
+    event_date = outer.get("eventDate") or outer.get("timestamp")
+    time_text = _scalar(payload.get("statusTime")) or _scalar(payload.get("txnTime")) or _scalar(event_date)
     shape = _shape(document, inner, payload, name, resource_id)
     meaning = interpret(name, category, status_text)
     other = _text(document.get("eventType"))
@@ -117,13 +120,12 @@ def parse(body: bytes) -> Envelope | Unreadable:
         event_id=_text(document.get("id")),
         resource_id=resource_id,
         status_text=status_text,
-        time_text=next((text for text in map(_scalar, times) if text is not None), None),
+        time_text=time_text,
         status_time=read_time(payload.get("statusTime")),
-        event_date=read_time(field("eventDate", "timestamp")),
+        event_date=read_time(event_date),
         txn_time=read_time(payload.get("txnTime")),
-        mode=_text(field("mode")),
-        attempt=_whole(field("attemptNumber")),
-        links=_links(field("links", "_links")),
+        mode=_text(outer.get("mode")),
+        attempt=_whole(outer.get("attemptNumber")),
         notes=tuple(notes),
     )
 

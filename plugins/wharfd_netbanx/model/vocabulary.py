@@ -7,6 +7,7 @@ that is not listed is read by its pattern, marked as not known, and never refuse
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -185,6 +186,13 @@ def interpret(name: str, category: str | None = None, payload_status: str | None
 
     The name's own state counts before `payload.status`; for a return the state is RETURNED once it completed.
     """
+    # Real words are few and short and come again and again; only those are remembered.
+    if len(name) + len(category or "") + len(payload_status or "") <= _MAX_REMEMBERED:
+        return _remembered(name, category, payload_status)
+    return _interpret(name, category, payload_status)
+
+
+def _interpret(name: str, category: str | None, payload_status: str | None) -> Meaning:
     kind, ending = _family(name)
     if kind is Kind.UNKNOWN and not name:
         kind = _CATEGORIES.get((category or "").upper(), Kind.UNKNOWN)
@@ -202,6 +210,8 @@ def interpret(name: str, category: str | None = None, payload_status: str | None
     return Meaning(kind, status, None, known, priority, _ALL if failed else _TAGS.get(kind, _ANALYTICS))
 
 
+_MAX_REMEMBERED = 120
+_remembered = lru_cache(maxsize=1024)(_interpret)
 _TRANSACTIONS = frozenset({Kind.PAYMENT, Kind.RETURN, Kind.REFUND, Kind.PAYOUT, Kind.SETTLEMENT})
 
 
