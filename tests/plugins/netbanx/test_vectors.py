@@ -93,7 +93,7 @@ def test_square_event_id():
     assert verdict.provider_event_id == "ac3ac95b-f97d-458c-a6e6-18981597e05f"
 
 
-# coinbase/coinbase-commerce-python, tests/test_webhook.py (Apache-2.0)
+# coinbase/coinbase-commerce-python, tests/test_webhook.py
 COINBASE_BODY = (
     b'{"id":1,"scheduled_for":"2017-01-31T20:50:02Z","attempt_number":1,'
     b'"event":{"id":"24934862-d980-46cb-9402-43c81b0cdba6","type":"charge:created",'
