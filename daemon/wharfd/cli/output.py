@@ -1,0 +1,84 @@
+"""What the CLI prints: tables for people, JSON for programs, one error sentence on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLOURS = {
+    "ok": "green",
+    "running": "green",
+    "done": "green",
+    "warn": "yellow",
+    "degraded": "yellow",
+    "restarting": "yellow",
+    "waiting": "yellow",
+    "fail": "red",
+    "down": "red",
+    "failed": "red",
+    "quarantined": "red",
+    "buried": "red",
+}
+
+
+class Output:
+    """Writes results to stdout; with `as_json` everything a command shows is one JSON value."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        """Print a value as indented JSON."""
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+    def line(self, text: str = "") -> None:
+        """Print a line for people; nothing when JSON was asked for."""
+        if not self.as_json:
+            self._console.print(Text(text))
+
+    def table(
+        self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "nothing"
+    ) -> None:
+        """Print rows as a table with these columns; whole rows as JSON when that was asked for."""
+        if self.as_json:
+            self.json(list(rows))
+            return
+        if not rows:
+            self.line(empty)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.replace("_", " "), overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        self._console.print(table)
+
+    def facts(self, values: Mapping[str, Any]) -> None:
+        """Print names and values, one a line."""
+        if self.as_json:
+            self.json(dict(values))
+            return
+        width = max((len(name) for name in values), default=0)
+        for name, value in values.items():
+            self._console.print(Text(f"{name:<{width}}  ").append(_cell(value)))
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, float):
+        return Text(f"{value:.3g}")
+    text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()
+    return Text(text, style=COLOURS.get(text, ""))
+
+
+def complain(message: str) -> None:
+    """Print an error for people on stderr."""
+    sys.stderr.write(f"wharfd: {message}\n")

@@ -1,0 +1,133 @@
+"""The floors of docs/architecture.md: nothing imports upward, nothing in a circle, plugins stand apart."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "daemon" / "wharfd"
+PLUGINS = ROOT / "plugins"
+
+# Each line is a floor; a module may import its own floor and those above its line here (below it in the house).
+FLOORS = [
+    {"errors", "log", "log_journald", "clock", "ids", "contracts", "systemd"},
+    {"metrics", "declare", "secrets", "config"},
+    {"db", "redis"},
+    {"cache", "ratelimit", "audit", "ingest", "work", "events", "schedule", "health", "http", "state"},
+    {"context", "hookspecs"},
+    {"loading", "registry", "supervisor"},
+    {"scaffold"},
+    {"machinery", "life"},
+    {"app", "reload"},
+    {"cli", "docs", "doctor"},
+    {"testing", "__main__", "__init__"},
+]
+LEVEL = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def modules(root):
+    return sorted(path for path in root.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def name_of(path, root):
+    parts = list(path.relative_to(root).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path, root):
+    """Yield the absolute names of what `path` imports when it runs (not for types alone)."""
+    package = name_of(path, root).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield stem
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def part(name):
+    pieces = name.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def test_every_core_module_stands_on_a_known_floor():
+    unknown = {part(name_of(path, CORE.parent)) for path in modules(CORE)} - set(LEVEL)
+    assert not unknown, f"give {unknown} a floor in {__file__} and in docs/architecture.md"
+
+
+@pytest.mark.parametrize("path", modules(CORE), ids=lambda p: str(p.relative_to(CORE)))
+def test_nothing_imports_upward(path):
+    mine = part(name_of(path, CORE.parent))
+    for imported in imports_of(path, CORE.parent):
+        if imported.startswith("wharfd.") and part(imported) in LEVEL:
+            theirs = part(imported)
+            assert theirs == mine or LEVEL[theirs] <= LEVEL[mine], (
+                f"{path} imports {imported}, a floor above it"
+            )
+
+
+def test_no_two_modules_import_each_other_in_a_circle():
+    names = {name_of(path, CORE.parent) for path in modules(CORE)}
+    graph = {
+        name_of(path, CORE.parent): {
+            i for i in imports_of(path, CORE.parent) if i in names and i != name_of(path, CORE.parent)
+        }
+        for path in modules(CORE)
+        if path.name != "__init__.py"
+    }
+    done, trail = set(), []
+
+    def visit(name):
+        assert name not in trail, "circle: " + " → ".join([*trail[trail.index(name) :], name])
+        if name in done or name not in graph:
+            return
+        trail.append(name)
+        for other in graph[name]:
+            visit(other)
+        trail.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+
+
+@pytest.mark.parametrize("path", modules(PLUGINS), ids=lambda p: str(p.relative_to(PLUGINS)))
+def test_a_plugin_imports_itself_and_public_names_only(path):
+    mine = path.relative_to(PLUGINS).parts[0]
+    public = ("wharfd", "wharfd.contracts", "wharfd.testing")
+    for imported in imports_of(path, PLUGINS):
+        if imported.startswith("wharfd_"):
+            assert imported.split(".")[0] == mine, f"{path} imports its sibling {imported}"
+        if imported == "wharfd" or imported.startswith("wharfd."):
+            assert imported == "wharfd" or imported.startswith(public[1:]) or imported.count(".") == 1, (
+                f"{path} imports {imported}, which is not public; take it from wharfd or wharfd.contracts"
+            )
+
+
+@pytest.mark.parametrize("path", [*modules(CORE), *modules(PLUGINS)], ids=str)
+def test_asyncio_is_known_to_the_bridge_alone(path):
+    if path.relative_to(ROOT).as_posix() == "daemon/wharfd/db/bridge.py":
+        return
+    named = {name.split(".")[0] for name in imports_of(path, CORE.parent)}
+    assert named.isdisjoint({"asyncio", "trio_asyncio"}), (
+        f"{path} imports asyncio; go through wharfd.db's bridge"
+    )
+
+
+def test_source_roots_hold_no_init():
+    assert not (ROOT / "daemon" / "__init__.py").exists()
+    assert not (ROOT / "plugins" / "__init__.py").exists()
