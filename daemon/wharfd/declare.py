@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
+
+from cronsim import CronSim, CronSimError
 
 from .contracts.events import Event
 from .contracts.services import ServiceKey
@@ -19,6 +21,7 @@ Handler = Callable[..., Awaitable[Any]]
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _TABLE = re.compile(r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
+_PATTERN = re.compile(r"^(\*|[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?)$")
 _SCOPE = re.compile(r"^[a-z_]+:[a-z_*]+$")
 
 
@@ -128,19 +131,30 @@ class IngestRoute:
     `admit(ctx, delivery)` is a plain function without I/O: it verifies and returns an admission (a msgspec
     Struct), or a `Reply` that refuses. `store(ctx, tx, admissions)` writes a whole group in one transaction
     and returns one `Reply` per admission. `answer(ctx, delivery)` replies to a GET or HEAD on the same path.
-    `spool=False` makes the route answer 503 while PostgreSQL is away.
+    Both may see a delivery again that an interrupted commit had already stored; `store` collapses it.
+
+    While PostgreSQL is away an admission is kept in the spool, encoded as its type `admission`, and answered
+    with what `spooled(ctx, admission)` returns, or 200 `{"success":true}`; it reaches `store` later.
+    `spool=False` makes the route answer 503 instead.
     """
 
     source: str
     paths: tuple[str, ...]
     admit: Callable[..., Any]
     store: Handler
+    admission: type[Any] | None = None
     answer: Callable[..., Any] | None = None
+    spooled: Callable[..., Any] | None = None
     max_body_bytes: int = 1 << 20
     spool: bool = True
 
     def __post_init__(self) -> None:
         _check(bool(self.paths), self, f"{self.source}: at least one path is needed")
+        _check(
+            not self.spool or self.admission is not None,
+            self,
+            f"{self.source}: the spool needs the type of an admission; give admission=… or spool=False",
+        )
         for path in self.paths:
             _check(
                 path.startswith("/") and "?" not in path, self, f"{path!r} must begin with / and hold no ?"
@@ -178,8 +192,11 @@ class WorkQueue:
     `key` identifies a row (a partitioned table adds its partition column). `lane` restricts the queue to the
     rows where that column has that value, so several queues can share a table. `fair_by` is a column whose
     values share the workers evenly, none holding more than `per_key` rows at a time across all daemons;
-    `ordered=True` additionally works each key strictly in order, one at a time.
+    `ordered=True` additionally works each of its values strictly in the order of `key`, one at a time: a row
+    that waits for its next try holds the later ones back, and so does a buried one unless `skip_buried`.
     `keep_done=False` deletes a row when it is done.
+
+    A job whose handler takes longer than `timeout_seconds` is cancelled and counts as failed.
     """
 
     name: str
@@ -194,43 +211,69 @@ class WorkQueue:
     timeout_seconds: float | None = None
     retry: Retry = field(default_factory=Retry)
     fair_by: str | None = None
-    per_key: int = 1_000_000
+    per_key: int | None = None
     ordered: bool = False
+    skip_buried: bool = False
     keep_done: bool = True
 
     def __post_init__(self) -> None:
         _check(bool(_NAME.match(self.name)), self, f"name {self.name!r} must be snake_case")
         _check(bool(_TABLE.match(self.table)), self, f"{self.table!r} is not written schema.table")
+        for column in (*self.key, *(self.lane or ())[:1], *(() if self.fair_by is None else (self.fair_by,))):
+            _check(bool(_NAME.match(column)), self, f"{self.name}: column {column!r} must be snake_case")
+        _check(bool(self.key), self, f"{self.name}: key needs at least one column")
         _check(
-            self.batch >= 1 and self.concurrency >= 1, self, f"{self.name}: batch and concurrency start at 1"
+            1 <= self.batch <= 1000 and 1 <= self.concurrency <= 1000,
+            self,
+            f"{self.name}: batch and concurrency are between 1 and 1000",
         )
-        _check(self.lease_seconds >= 3, self, f"{self.name}: a lease below 3 s cannot be kept by heartbeats")
+        _check(
+            self.lease_seconds >= 0.5, self, f"{self.name}: a lease below 0.5 s cannot be kept by heartbeats"
+        )
+        _check(
+            self.timeout_seconds is None or self.timeout_seconds > 0,
+            self,
+            f"{self.name}: timeout_seconds must be above 0",
+        )
         _check(not self.ordered or self.fair_by is not None, self, f"{self.name}: ordered needs fair_by")
+        _check(
+            self.per_key is None or (self.per_key >= 1 and self.fair_by is not None),
+            self,
+            f"{self.name}: per_key starts at 1 and needs fair_by",
+        )
+        _check(
+            self.ordered or not self.skip_buried, self, f"{self.name}: skip_buried is for ordered queues only"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobKind:
     """A kind of one-off job kept in `wharfd.jobs`: `await ctx.jobs.enqueue(tx, Args(...))`.
 
-    `args` is a msgspec Struct class; the handler is `async def handler(ctx, args, job)`.
+    `args` is a msgspec Struct class; the handler is `async def handler(ctx, args, job)`. A job that is done
+    is deleted unless `keep_done`.
     """
 
     name: str
     args: type[Any]
     handler: Handler
     retry: Retry = field(default_factory=Retry)
+    concurrency: int = 4
     timeout_seconds: float | None = None
+    keep_done: bool = False
 
     def __post_init__(self) -> None:
         _check(bool(_NAME.match(self.name)), self, f"name {self.name!r} must be snake_case")
+        _check(1 <= self.concurrency <= 1000, self, f"{self.name}: concurrency is between 1 and 1000")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Something done again and again: by `cron` (UTC) or `every` so many seconds.
 
-    One firing across all daemons; after downtime it fires once, not once per missed time.
-    The handler is `async def handler(ctx)`.
+    One firing across all daemons; after downtime it fires once, not once per missed time. A firing is moved
+    later by up to `jitter_seconds`. The handler is `async def handler(ctx)`; when it fails, the failure is
+    kept in the history and the next time is as planned.
     """
 
     name: str
@@ -245,6 +288,21 @@ class Schedule:
         _check(
             (self.cron is None) != (self.every is None), self, f"{self.name}: give cron or every, one of them"
         )
+        _check(
+            self.every is None or self.every >= timedelta(seconds=1),
+            self,
+            f"{self.name}: every must be at least one second",
+        )
+        _check(
+            self.jitter_seconds >= 0 and self.timeout_seconds > 0,
+            self,
+            f"{self.name}: jitter_seconds cannot be negative and timeout_seconds must be above 0",
+        )
+        if self.cron is not None:
+            try:
+                CronSim(self.cron, datetime(2000, 1, 1, tzinfo=UTC))
+            except CronSimError as error:
+                raise ValueError(f"Schedule: {self.name}: cron {self.cron!r} is wrong: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -253,17 +311,38 @@ class Subscription:
 
     `event` is an Event class, a type name, or a pattern such as `payment.*` or `*`.
     With `transactional=True` the handler is `async def handler(ctx, envelope, tx)` and its writes through
-    `tx` commit together with the mark that the event was handled.
+    `tx` commit together with the mark that the event was handled: exactly once.
+
+    `name` tells the plugin's subscriptions apart and must stay the same over releases; it is the handler's
+    name unless given. Several subscriptions with one name are one subscriber that hears several types.
     """
 
     event: type[Event] | str
     handler: Handler
     transactional: bool = False
+    name: str = ""
+    concurrency: int = 4
+    retry: Retry = field(default_factory=Retry)
+    timeout_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(_NAME.match(self.subscriber)),
+            self,
+            f"the handler of {self.pattern!r} has no usable name ({self.subscriber!r}); give name=",
+        )
+        _check(bool(_PATTERN.match(self.pattern)), self, f"{self.pattern!r} is no event type and no pattern")
+        _check(1 <= self.concurrency <= 1000, self, f"{self.subscriber}: concurrency is between 1 and 1000")
 
     @property
     def pattern(self) -> str:
         """The type name or pattern that is matched."""
         return self.event if isinstance(self.event, str) else self.event.type
+
+    @property
+    def subscriber(self) -> str:
+        """The name that tells it apart within the plugin."""
+        return self.name or getattr(self.handler, "__name__", "")
 
 
 @dataclass(frozen=True)

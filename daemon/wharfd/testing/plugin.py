@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from .certificates import authority
+from .database import bridge, database_settings, database_templates, db, migrations
 from .postgres import postgres
+from .receiver import receiver
+from .redis import redis_namespace, redis_server, redis_url
 
-__all__ = ["postgres"]
+__all__ = [
+    "authority",
+    "bridge",
+    "database_settings",
+    "database_templates",
+    "db",
+    "migrations",
+    "postgres",
+    "receiver",
+    "redis_namespace",
+    "redis_server",
+    "redis_url",
+]

@@ -1,0 +1,14 @@
+"""The core's own migrations, as a declaration like any plugin's. Its schema is `wharfd`."""
+
+from __future__ import annotations
+
+from ..declare import Migrations
+
+CORE = (
+    "wharfd",
+    Migrations(
+        "wharfd.db",
+        partitioned=(),
+        keep_forever=("wharfd.migrations",),
+    ),
+)

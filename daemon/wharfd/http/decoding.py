@@ -1,0 +1,198 @@
+"""Bytes and query strings into typed values; what is wrong is told by field, as much at once as possible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from .problems import BadRequest, FieldError, HttpProblem, Invalid, UnsupportedMediaType
+
+_MOST_ERRORS = 50
+_MOST_QUERY_FIELDS = 200
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
+
+
+class BodyDecoder:
+    """Turns a body into the type a route declares."""
+
+    def __init__(self, type_: Any) -> None:
+        self.type = type_
+        self._decoder: msgspec.json.Decoder[Any] | None = None
+        if type_ is not None and type_ is not bytes:
+            self._decoder = msgspec.json.Decoder(type_)
+
+    def check_type(self, content_type: str | None, encoding: str | None) -> None:
+        """Refuse with 415 what cannot be decoded. A missing Content-Type is taken for JSON."""
+        if encoding and encoding.strip().lower() != "identity":
+            raise UnsupportedMediaType(
+                f"Content-Encoding {encoding[:40]} is not taken; send the body as it is",
+                headers={"Accept-Encoding": "identity"},
+            )
+        if self._decoder is None or not content_type:
+            return
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise UnsupportedMediaType(
+                f"the body must be application/json, not {kind[:80]}", headers={"Accept": "application/json"}
+            )
+
+    def decode(self, raw: bytes) -> Any:
+        """Return the value; 400 for what is not JSON, 422 with every wrong field for what does not fit."""
+        if self.type is bytes:
+            return raw
+        if self._decoder is None:
+            return None
+        if not raw:
+            raise BadRequest("a JSON body is needed and none was sent")
+        try:
+            return self._decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            raise self._explain(raw, error) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"the body is not JSON: {_sentence(str(error))}") from error
+        except RecursionError as error:
+            raise BadRequest("the body is nested too deeply") from error
+
+    def _explain(self, raw: bytes, error: msgspec.ValidationError) -> HttpProblem:
+        try:
+            value = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return BadRequest("the body is not JSON")
+        found = list(_limited(_problems(value, self.type, "", strict=True)))
+        return Invalid(*(found or [_field_error(error, "")]))
+
+
+class QueryDecoder:
+    """Turns a query string into the Struct a route declares, or into a dict of text."""
+
+    def __init__(self, type_: type[Any] | None) -> None:
+        self.type = type_
+        self._fields: dict[str, bool] = {}
+        if type_ is not None:
+            for field in msgspec.structs.fields(type_):
+                self._fields[field.encode_name] = _takes_list(field.type)
+
+    def decode(self, query: bytes) -> Any:
+        """Return the Struct (text becomes numbers, dates, enums, lists); 422 names each wrong parameter."""
+        pairs = _split(query) if query else []
+        if self.type is None:
+            return dict(pairs)
+        values: dict[str, Any] = {}
+        errors: list[FieldError] = []
+        for name, text in pairs:
+            if self._fields.get(name):
+                values.setdefault(name, []).append(text)
+            elif name in values:
+                errors.append(FieldError(name, "is given more than once", "query"))
+            elif text or name not in self._fields:
+                values[name] = text
+        try:
+            if not errors:
+                return msgspec.convert(values, self.type, strict=False)
+        except msgspec.ValidationError as error:
+            errors = [_field_error(error, "", "query")]
+        found = list(_limited(_problems(values, self.type, "", strict=False, where="query")))
+        raise Invalid(*(found or errors))
+
+
+def _split(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_QUERY_FIELDS,
+        )
+    except UnicodeDecodeError as error:
+        raise BadRequest("the query string is not UTF-8") from error
+    except ValueError as error:
+        raise BadRequest(f"the query string has more than {_MOST_QUERY_FIELDS} parameters") from error
+
+
+def _takes_list(type_: Any) -> bool:
+    origin = get_origin(type_) or type_
+    if origin in (list, set, frozenset, tuple):
+        return True
+    return any(_takes_list(part) for part in get_args(type_) if part is not type(None))
+
+
+def _limited(problems: Iterator[FieldError]) -> Iterator[FieldError]:
+    for _, problem in zip(range(_MOST_ERRORS), problems, strict=False):
+        yield problem
+
+
+def _problems(
+    value: Any, type_: Any, path: str, *, strict: bool, where: str = "body"
+) -> Iterator[FieldError]:
+    """Find what is wrong with `value`, going into structs and lists of structs."""
+    try:
+        msgspec.convert(value, type_, strict=strict, str_keys=True)
+        return
+    except msgspec.ValidationError as error:
+        whole = _field_error(error, path, where)
+    struct, many = _struct_in(type_)
+    if struct is None or not isinstance(value, list if many else dict):
+        yield whole
+        return
+    found = False
+    if many:
+        inner = (
+            problem
+            for position, item in enumerate(value)
+            for problem in _problems(item, struct, f"{path}[{position}]", strict=strict, where=where)
+        )
+    else:
+        inner = _field_problems(value, struct, path, strict=strict, where=where)
+    for problem in inner:
+        found = True
+        yield problem
+    if not found:  # the parts are fine, the whole is not: a length, or a check of the Struct's own
+        yield whole
+
+
+def _field_problems(
+    value: Mapping[str, Any], struct: type[Any], path: str, *, strict: bool, where: str
+) -> Iterator[FieldError]:
+    known = set()
+    for field in msgspec.structs.fields(struct):
+        name = field.encode_name
+        known.add(name)
+        inner = f"{path}.{name}" if path else name
+        if name in value:
+            yield from _problems(value[name], field.type, inner, strict=strict, where=where)
+        elif field.required:
+            yield FieldError(inner, "is missing", where)
+    if struct.__struct_config__.forbid_unknown_fields:
+        for name in value:
+            if name not in known:
+                yield FieldError(f"{path}.{name}" if path else name, "is not a known field", where)
+
+
+def _struct_in(type_: Any) -> tuple[type[Any] | None, bool]:
+    """The Struct inside `Struct` or `list[Struct]`, optional or annotated or not; and whether a list."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        return (None if type_.__struct_config__.array_like else type_), False
+    parts = [part for part in get_args(type_) if part is not type(None)]
+    if get_origin(type_) is list:
+        struct, many = _struct_in(parts[0])
+        return (None, False) if many else (struct, struct is not None)
+    optional = type(None) in get_args(type_) and len(parts) == 1
+    annotated = hasattr(type_, "__metadata__")
+    return _struct_in(parts[0]) if optional or annotated else (None, False)
+
+
+def _field_error(error: msgspec.ValidationError, path: str, where: str = "body") -> FieldError:
+    match = _AT.match(str(error))
+    assert match is not None
+    inner = match["path"] or ""
+    field = f"{path}{inner}" if path else inner.removeprefix(".")
+    return FieldError(field, _sentence(match["what"]), where)
+
+
+def _sentence(text: str) -> str:
+    text = text.replace("`", "")
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

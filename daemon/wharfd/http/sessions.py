@@ -1,0 +1,108 @@
+"""Browser sessions: a signed cookie, made from the admin or operator token, with a CSRF token for writes.
+
+Nothing is stored: a session ends when it expires, when the cookie is dropped, or when the token it was made
+from is replaced.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Literal
+
+import msgspec
+
+from .signing import Signer
+
+COOKIE = "wharfd_session"
+_MARK = 16
+
+
+class _Payload(msgspec.Struct, array_like=True):
+    kind: Literal["admin", "operator"]
+    expires_at: int
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session that was found good."""
+
+    kind: Literal["admin", "operator"]
+    expires_at: int
+    csrf_token: str
+
+    def accepts(self, csrf_token: str | None) -> bool:
+        """Whether the request proved that it came from our own page."""
+        return csrf_token is not None and hmac.compare_digest(
+            self.csrf_token.encode(), csrf_token.encode("utf-8", "surrogatepass")
+        )
+
+    def __repr__(self) -> str:
+        return f"Session({self.kind})"
+
+
+class Sessions:
+    """Makes and reads session cookies that last `seconds`."""
+
+    def __init__(self, signer: Signer, *, seconds: int, now: Callable[[], float]) -> None:
+        self._signer = signer
+        self._seconds = seconds
+        self._now = now
+
+    def start(
+        self, kind: Literal["admin", "operator"], token_fingerprint: bytes, *, secure: bool
+    ) -> tuple[Session, str]:
+        """Begin a session for whoever held this token; returns it and the Set-Cookie value."""
+        payload = _Payload(kind, int(self._now()) + self._seconds, secrets.token_urlsafe(16))
+        data = msgspec.json.encode(payload)
+        value = base64.urlsafe_b64encode(self._mark(data, token_fingerprint) + data).rstrip(b"=").decode()
+        return self._session(payload), self._cookie(value, self._seconds, secure)
+
+    def end_cookie(self, *, secure: bool) -> str:
+        """The Set-Cookie value that drops the session from the browser."""
+        return self._cookie("", 0, secure)
+
+    def read(
+        self, cookie_header: str | None, fingerprint: Callable[[Literal["admin", "operator"]], bytes | None]
+    ) -> Session | None:
+        """Return the session in a Cookie field if it is ours, not over, and its token is still the same."""
+        value = _cookie_value(cookie_header)
+        if not value:
+            return None
+        try:
+            blob = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+            payload = msgspec.json.decode(blob[_MARK:], type=_Payload)
+        except (ValueError, binascii.Error, msgspec.DecodeError):
+            return None
+        token = fingerprint(payload.kind)
+        if token is None or not hmac.compare_digest(self._mark(blob[_MARK:], token), blob[:_MARK]):
+            return None
+        return self._session(payload) if payload.expires_at > self._now() else None
+
+    def _mark(self, data: bytes, token_fingerprint: bytes) -> bytes:
+        return self._signer.sign("session", data + token_fingerprint)
+
+    def _session(self, payload: _Payload) -> Session:
+        csrf = self._signer.sign("csrf", payload.nonce.encode())
+        return Session(payload.kind, payload.expires_at, csrf.hex())
+
+    @staticmethod
+    def _cookie(value: str, seconds: int, secure: bool) -> str:
+        ending = "; Secure" if secure else ""
+        return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{ending}"
+
+
+def _cookie_value(header: str | None) -> str | None:
+    if not header or COOKIE not in header:
+        return None
+    try:
+        cookies = SimpleCookie(header)
+    except CookieError:
+        return None
+    return cookies[COOKIE].value if COOKIE in cookies else None
