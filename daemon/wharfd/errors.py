@@ -91,6 +91,10 @@ class TransactionAborted(WharfdError):
     """Nothing was committed: a statement in the transaction failed and its error was not let through."""
 
 
+class MaintenanceBusy(WharfdError):
+    """Database maintenance is running already, here or on another daemon; ask again when it is done."""
+
+
 class MigrationError(WharfdError):
     """A migration cannot be applied."""
 

@@ -93,6 +93,36 @@ async def test_savepoint_undoes_only_its_block(things):
     assert done == []
 
 
+async def test_a_deadline_in_a_savepoint_costs_only_the_savepoint(things):
+    async with things.transaction() as tx:
+        await tx.execute(INSERT, 1, None)
+        for number in range(2, 7):
+            with trio.move_on_after(0.01) as scope:
+                async with tx.savepoint():
+                    await tx.execute(INSERT, number, None)
+                    await tx.fetchval(SLEEP, 30)
+            assert scope.cancelled_caught
+        with pytest.raises(StatementTimeout):
+            async with tx.savepoint():
+                await tx.execute(INSERT, 8, None)
+                await tx.fetchval(SLEEP, 30, timeout=0.01)
+        with pytest.raises(TypeError, match="not subscriptable"):
+            async with tx.savepoint():
+                await tx.copy_in("wharfd.things", ["id", "body"], [(9, None), 10])
+        await tx.execute(INSERT, 7, None)
+    rows = await things.fetch(sql("ids", "SELECT id FROM wharfd.things ORDER BY id"))
+    assert [row["id"] for row in rows] == [1, 7]
+
+
+async def test_a_swallowed_timeout_does_not_pass_for_a_commit(things):
+    with pytest.raises(TransactionAborted):
+        async with things.transaction() as tx:
+            await tx.execute(INSERT, 1, None)
+            with pytest.raises(StatementTimeout):
+                await tx.fetchval(SLEEP, 30, timeout=0.01)
+    assert await things.fetchval(COUNT) == 0
+
+
 async def test_a_swallowed_error_does_not_pass_for_a_commit(things):
     with pytest.raises(TransactionAborted):
         async with things.transaction() as tx:

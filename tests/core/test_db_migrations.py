@@ -202,7 +202,8 @@ async def test_two_daemons_apply_once(bridge, database_settings, package):
 async def test_the_app_role_can_work_but_not_change_tables(db, package):
     declared = package(
         {
-            "0001_init.sql": "CREATE TABLE shop.orders (id int GENERATED ALWAYS AS IDENTITY, n serial, b text);"
+            "0001_init.sql": "CREATE TABLE shop.orders (id int GENERATED ALWAYS AS IDENTITY, b text);"
+            "CREATE TABLE shop.old (id bigserial);"
             "CREATE TABLE shop.ledger (id int); CREATE TABLE shop.buyers (id int)"
         }
     )
@@ -211,6 +212,7 @@ async def test_the_app_role_can_work_but_not_change_tables(db, package):
     await db.execute(sql("insert", "INSERT INTO shop.orders (b) VALUES ($1)"), "x")
     await db.execute(sql("update", "UPDATE shop.orders SET b = $1"), "y")
     assert await db.execute(sql("delete", "DELETE FROM shop.orders")) == 1
+    assert await db.execute(sql("sequence", "INSERT INTO shop.old DEFAULT VALUES")) == 1
     await db.execute(sql("keep", "INSERT INTO shop.ledger VALUES (1)"))
     for name, text in {
         "create": "CREATE TABLE shop.more (id int)",

@@ -26,12 +26,16 @@ _LOST = (
     exceptions.DatabaseDroppedError,
     exceptions.IdleSessionTimeoutError,
     exceptions.IdleInTransactionSessionTimeoutError,
-    exceptions.TooManyConnectionsError,
     exceptions.TargetServerAttributeNotMatched,
     exceptions.InternalClientError,
     exceptions.ProtocolError,
-    OSError,
+    ConnectionError,
     EOFError,
+)
+_CANNOT = (
+    exceptions.InsufficientResourcesError,  # disk full, out of memory, too many connections
+    exceptions.PostgresIOError,
+    exceptions.PostgresSystemError,
 )
 _CACHED_STATEMENTS = 500  # per connection; every statement has a name, so there are a few hundred
 _REFUSED = (
@@ -58,7 +62,16 @@ def is_lost(error: BaseException, connection: asyncpg.Connection | None = None) 
     """Tell whether the error means that the connection (or the server behind it) is gone."""
     if isinstance(error, _LOST):
         return True
-    return isinstance(error, exceptions.InterfaceError) and connection is not None and connection.is_closed()
+    return (
+        isinstance(error, (exceptions.InterfaceError, OSError))
+        and connection is not None
+        and connection.is_closed()
+    )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the server is there but cannot do any work, such as on a full disk."""
+    return isinstance(error, _CANNOT)
 
 
 def _server_settings(settings: DatabaseSettings, target: Target) -> dict[str, str]:
@@ -86,7 +99,7 @@ async def connect(bridge: Bridge, settings: DatabaseSettings, target: Target) ->
         for url in split_hosts(target.url):
             try:
                 return await bridge.run(_connect, url, session, settings, target)
-            except (*_LOST, *_REFUSED, TimeoutError) as error:
+            except (*_LOST, *_CANNOT, *_REFUSED, OSError) as error:
                 problems.append(error)
     reason = "; ".join(dict.fromkeys(_sentence(problem) for problem in problems))
     raise DatabaseUnavailable(
@@ -123,7 +136,7 @@ async def close(bridge: Bridge, connection: asyncpg.Connection, *, within_second
     try:
         with trio.move_on_after(within_seconds):
             await bridge.run(connection.close)
-    except (*_LOST, exceptions.PostgresError, exceptions.InterfaceError):
+    except (*_LOST, exceptions.PostgresError, exceptions.InterfaceError, OSError):
         pass  # it was closing anyway; the line is cut below
     finally:
         if not connection.is_closed():

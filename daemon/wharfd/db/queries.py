@@ -16,7 +16,7 @@ from asyncpg import Record, exceptions
 
 from ..errors import DatabaseUnavailable, StatementTimeout
 from .bridge import Bridge
-from .connecting import is_lost
+from .connecting import is_lost, is_refusal
 from .pool import Link
 from .statements import Statement, check
 from .statistics import Statistics
@@ -71,12 +71,14 @@ class Runner:
         as_task: bool = False,
         writes: bool = True,
     ) -> T:
-        """Run the call; on cancellation, timeout or a lost line the link is left marked as suspect."""
+        """Run the call; after a cancellation or timeout the link is marked as suspect."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent for a caller that is gone already
         started = perf_counter()
         rows, failed = 0, True
         try:
             with trio.move_on_after(self._limit if timeout is None else timeout) as scope:
-                if as_task:
+                # The driver waits for a cancellation that is still under way, and needs a task for that.
+                if as_task or link.suspect:
                     result = await self._bridge.run(call, link.raw)
                 else:
                     result = await self._bridge.drive(call(link.raw))
@@ -86,7 +88,12 @@ class Runner:
             link.suspect = True
             raise
         except Exception as error:
-            raise self._told(link, name, error, writes=writes and self._writes) from error
+            if as_task and not isinstance(error, asyncpg.PostgresError):
+                link.suspect = True  # the caller's rows broke in the middle of a COPY: it is being cancelled
+            told = self._told(link, name, error, writes=writes and self._writes)
+            if told is error:
+                raise
+            raise told from error
         finally:
             self._statistics.record(name, perf_counter() - started, rows, failed=failed)
         assert scope.cancelled_caught
@@ -102,6 +109,8 @@ class Runner:
             link.raw.terminate()
             text = str(error).strip().rstrip(".") or type(error).__name__
             return DatabaseUnavailable(f"the database connection was lost in statement {name}: {text}")
+        if is_refusal(error):
+            return DatabaseUnavailable(f"PostgreSQL cannot do statement {name} now: {error}")
         if isinstance(error, exceptions.QueryCanceledError):
             return StatementTimeout(f"statement {name} was stopped by PostgreSQL: {error}")
         return error

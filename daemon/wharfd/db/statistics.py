@@ -11,9 +11,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
 
 import structlog
+
+from .pool import PoolStatistics
 
 _log = structlog.get_logger("wharfd.db.statistics")
 
@@ -167,6 +168,6 @@ class Statistics:
 class DatabaseStatistics:
     """What `Database.statistics()` returns."""
 
-    pools: tuple[Any, ...]
+    pools: tuple[PoolStatistics, ...]
     statements: tuple[StatementStatistics, ...]
     slow: tuple[SlowStatement, ...]

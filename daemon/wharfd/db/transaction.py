@@ -70,20 +70,37 @@ class Transaction(Queries):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[Transaction]:
-        """Undo only what the block did when it raises, and raise on; the transaction can go on after."""
+        """Undo only what the block did when it raises, and raise on; the transaction can go on after.
+
+        So a deadline around the block, or a `StatementTimeout` in it, costs no more than the block.
+        """
         self._savepoints += 1
         name = f"s{self._savepoints}"
         waiting = len(self._afterwards)
-        await self._ask("savepoint", lambda c: c.execute(f"SAVEPOINT {name}"))
+        # Shielded, because a savepoint that was interrupted could not be rolled back to.
+        with trio.CancelScope(shield=True):
+            await self._ask("savepoint", lambda c: c.execute(f"SAVEPOINT {name}"))
         try:
             yield self
         except BaseException:
             del self._afterwards[waiting:]
-            if not self._link.suspect and not self._link.raw.is_closed():
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _ROLLBACK_SECONDS):
-                    await self._ask("rollback_to", lambda c: c.execute(f"ROLLBACK TO {name}; RELEASE {name}"))
+            await self._undo(name)
             raise
-        await self._ask("release", lambda c: c.execute(f"RELEASE {name}"))
+        with trio.CancelScope(shield=True):
+            await self._ask("release", lambda c: c.execute(f"RELEASE {name}"))
+
+    async def _undo(self, name: str) -> None:
+        if self._link.raw.is_closed():
+            return
+        command = f"ROLLBACK TO {name}; RELEASE {name}"
+        with trio.CancelScope(shield=True):
+            try:
+                await self._ask("rollback_to", lambda c: c.execute(command), timeout=_ROLLBACK_SECONDS)
+            except Exception as failure:  # the error that led here goes on; the transaction cannot commit
+                self._link.suspect = True
+                _log.warning("savepoint_not_undone", error=str(failure))
+            else:
+                self._link.suspect = False
 
 
 class Lender(Protocol):

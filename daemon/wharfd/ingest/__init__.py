@@ -5,6 +5,9 @@ A plugin sees of this `Delivery` and `Reply`; the daemon puts the rest together.
 
 from __future__ import annotations
 
+from .answering import Answerer
+from .committer import CommitPolicy, CommitStatistics, GroupCommitter
+from .keeping import Keeper
 from .limits import ListenerLimits
 from .listener import serve_ingest
 from .message import Delivery, Reply, come_back, problem
@@ -12,15 +15,25 @@ from .observing import ListenerStatistics, Observer
 from .proxy import Trust
 from .routes import Mounted, RouteTable
 from .sockets import adopt_socket, open_sockets
+from .spool import SpoolBudget
+from .spools import Spools, SpoolStatistics
 
 __all__ = [
+    "Answerer",
+    "CommitPolicy",
+    "CommitStatistics",
     "Delivery",
+    "GroupCommitter",
+    "Keeper",
     "ListenerLimits",
     "ListenerStatistics",
     "Mounted",
     "Observer",
     "Reply",
     "RouteTable",
+    "SpoolBudget",
+    "SpoolStatistics",
+    "Spools",
     "Trust",
     "adopt_socket",
     "come_back",
