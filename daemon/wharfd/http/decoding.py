@@ -135,18 +135,16 @@ def _problems(
     except msgspec.ValidationError as error:
         whole = _field_error(error, path, where)
     struct, many = _struct_in(type_)
-    if struct is None or not isinstance(value, list if many else dict):
-        yield whole
-        return
-    found = False
-    if many:
+    inner: Iterator[FieldError] = iter(())
+    if struct is not None and many and isinstance(value, list):
         inner = (
             problem
             for position, item in enumerate(value)
             for problem in _problems(item, struct, f"{path}[{position}]", strict=strict, where=where)
         )
-    else:
+    elif struct is not None and not many and isinstance(value, dict):
         inner = _field_problems(value, struct, path, strict=strict, where=where)
+    found = False
     for problem in inner:
         found = True
         yield problem

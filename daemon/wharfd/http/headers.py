@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 # Fields whose values are secrets or close to it; they never appear in a repr.
 _SECRET = frozenset(
     {"authorization", "cookie", "set-cookie", "x-api-key", "x-csrf-token", "proxy-authorization"}
 )
+
+
+_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+_BREAK = re.compile(r"[\r\n\0]")
 
 
 class Headers(Mapping[str, str]):
@@ -53,8 +58,16 @@ class Headers(Mapping[str, str]):
         return cls([(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()])
 
 
-def field_bytes(name: str, value: str) -> tuple[bytes, bytes]:
-    """One field for the wire; refuses what would break out of its line."""
-    if "\r" in value or "\n" in value or "\0" in value:
-        raise ValueError(f"the value of the header field {name} holds a line break")
-    return name.lower().encode("ascii"), value.encode("latin-1", "replace")
+def checked_fields(fields: Mapping[str, str]) -> dict[str, str]:
+    """Fields that a handler gave, names in lower case; `ValueError` for what cannot stand in a field."""
+    for name, value in fields.items():
+        if not _NAME.match(name):
+            raise ValueError(f"{name!r} is not the name of a header field")
+        if _BREAK.search(value):
+            raise ValueError(f"the value of the header field {name} holds a line break or a zero byte")
+    return {name.lower(): value for name, value in fields.items()}
+
+
+def wire_fields(fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Fields as bytes; what Latin-1 does not have becomes a question mark."""
+    return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in fields.items()]

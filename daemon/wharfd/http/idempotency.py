@@ -159,7 +159,8 @@ class IdempotencyKeys:
             try:
                 if isinstance(answer.body, bytes) and len(answer.body) <= _LARGEST_KEPT:
                     sealed = await self._sealer.seal(_TABLE, _COLUMN, row_id.hex(), answer.body)
-                await self._db.execute(SETTLE, row_id, claim, answer.status, headers, sealed)
+                if not await self._db.execute(SETTLE, row_id, claim, answer.status, headers, sealed):
+                    self._log.warning("idempotency_lease_lost")  # a retry took over and its answer counts
             except (DatabaseUnavailable, SecretError) as error:
                 self._log.error("idempotent_answer_not_stored", reason=str(error))
         if scope.cancelled_caught:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .clients import Address
 from .endpoint import IngestMount
+from .headers import checked_fields
 from .reply import Answer
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def answer_delivery(mount: IngestMount, arrival: Arrival) -> Answer:
         query=arrival.query,
     )
     reply = await mount.answer(delivery)
-    headers = {name.lower(): value for name, value in dict(reply.headers or {}).items()}
+    headers = checked_fields(dict(reply.headers or {}))
     if reply.content_type:
         headers.setdefault("content-type", reply.content_type)
     return Answer(reply.status, headers, bytes(reply.body))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .headers import field_bytes
+from .headers import checked_fields, wire_fields
 
 JSON = "application/json"
 
@@ -68,11 +68,10 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes | Stream | EventStream = b""
-    route: str | None = None
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The header fields as bytes."""
-        return [field_bytes(name, value) for name, value in self.headers.items()]
+        return wire_fields(self.headers)
 
 
 def _encode_other(value: Any) -> Any:
@@ -101,14 +100,14 @@ def to_answer(value: Any, status: int) -> Answer:
             "cache-control": "no-store",
             "x-accel-buffering": "no",
         }
-        return Answer(200, headers | _lower(value.headers), value)
+        return Answer(200, headers | checked_fields(value.headers), value)
     if value is None:
         return Answer(204 if status == 200 else status, {})
     return Answer(status, {"content-type": JSON}, encode_json(value))
 
 
 def _from_reply(reply: Reply) -> Answer:
-    headers = _lower(reply.headers)
+    headers = checked_fields(reply.headers)
     if isinstance(reply.body, bytes):
         body, kind = reply.body, "application/octet-stream"
     elif isinstance(reply.body, str):
@@ -124,17 +123,13 @@ def _from_reply(reply: Reply) -> Answer:
 
 
 def _from_stream(stream: Stream) -> Answer:
-    headers = {"content-type": stream.content_type} | _lower(stream.headers)
+    headers = {"content-type": stream.content_type} | checked_fields(stream.headers)
     if stream.filename is not None:
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in stream.filename)
         headers.setdefault("content-disposition", f'attachment; filename="{safe}"')
     if stream.length is not None:
         headers["content-length"] = str(stream.length)
     return Answer(stream.status, headers, stream)
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def encode_event(event: tuple[str, Any] | Event) -> bytes:

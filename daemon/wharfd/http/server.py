@@ -38,7 +38,7 @@ class HttpServer:
 
     `authenticator()` returns the installed Authenticator or None, and raises `ServiceUnavailable` while its
     plugin is down. `signing_key` marks cursors, sessions and fingerprints; daemons that share a database
-    share it. `mounts` are the ingest paths served here too. The admin token's file is made when it is missing.
+    share it. `mounts` are the ingest paths served here too. A missing admin token is made.
     Raises `ConfigError` for routes that collide, for wrong TLS files and wrong trusted proxies.
     """
 

@@ -60,8 +60,8 @@ class Serving:
         self._config._log = _Log(log)
         self._config.include_server_header = False
         self._config.h11_max_incomplete_size = _LARGEST_HEAD
-        self._config.keep_alive_timeout = self._settings.idle_timeout_seconds  # type: ignore[assignment]
-        self._config.ssl_handshake_timeout = _HANDSHAKE_SECONDS  # type: ignore[assignment]
+        self._config.keep_alive_timeout = self._settings.idle_timeout_seconds
+        self._config.ssl_handshake_timeout = _HANDSHAKE_SECONDS
 
     def stop(self) -> None:
         """Stop accepting; `run` returns when all is answered, at the latest after the drain time."""

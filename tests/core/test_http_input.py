@@ -1,0 +1,305 @@
+"""What comes in: bodies, queries, limits, streams; and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wharfd.declare import Route
+from wharfd.http import FieldError, Invalid
+from wharfd.http.decoding import BodyDecoder, QueryDecoder
+from wharfd.http.settings import HttpSettings
+from wharfd.testing.api import serve_routes
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True):
+    amount: Annotated[int, msgspec.Meta(ge=1)]
+    currency: str
+
+
+class Order(msgspec.Struct):
+    items: list[Item]
+    note: Annotated[str, msgspec.Meta(max_length=3)] | None = None
+    first: Item | None = None
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Query(msgspec.Struct, rename="camel"):
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    color: Color | None = None
+    since: dt.datetime | None = None
+    ids: list[int] = []
+    exact: bool = False
+
+
+async def echo(ctx, request):
+    return {"body": request.body, "query": request.query}
+
+
+def post(body: Any = Order, **more):
+    return Route(method="POST", path="/x", handler=echo, scope="test:x", body=body, **more)
+
+
+async def test_a_body_arrives_as_its_type():
+    async with serve_routes([post()]) as api:
+        answer = await api.post("/x", {"items": [{"amount": 5, "currency": "EUR"}]})
+    assert answer.status == 200
+    assert answer.json()["body"]["items"] == [{"amount": 5, "currency": "EUR"}]
+
+
+async def test_every_wrong_value_is_named_at_once():
+    body = {"items": [{"amount": 0}, {"amount": 1, "currency": "x", "z": 1}], "note": "long", "first": "no"}
+    async with serve_routes([post()]) as api:
+        answer = await api.post("/x", body)
+    assert answer.status == 422
+    problem = answer.json()
+    assert [(error["field"], error["message"]) for error in problem["errors"]] == [
+        ("items[0].amount", "expected int >= 1"),
+        ("items[0].currency", "is missing"),
+        ("items[1].z", "is not a known field"),
+        ("note", "expected str of length <= 3"),
+        ("first", "expected object | null, got str"),
+    ]
+    assert {error["in"] for error in problem["errors"]} == {"body"}
+    assert problem["detail"] == "items[0].amount: expected int >= 1 (and 4 more)"
+    assert problem["success"] is False
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'{"items":[],"note":NaN}', b"[" * 100_000])
+async def test_what_is_not_json_is_400(body):
+    async with serve_routes([post()]) as api:
+        answer = await api.request("POST", "/x", body=body)
+    assert answer.status == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_deep_nesting_is_refused_where_anything_is_taken():
+    with pytest.raises(Exception, match="nested too deeply"):
+        BodyDecoder(Any).decode(b"[" * 100_000 + b"]" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+        ({"Content-Type": "application/vnd.x+json"}, 200),
+        ({}, 200),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415),
+    ],
+)
+async def test_the_kind_of_body_is_checked(headers, status):
+    async with serve_routes([post()]) as api:
+        answer = await api.request("POST", "/x", body=b'{"items":[]}', headers=headers)
+    assert answer.status == status
+
+
+def test_a_query_becomes_numbers_dates_enums_and_lists():
+    query = b"pageSize=3&ids=1&ids=2&color=red&since=2024-01-01T00:00:00Z&exact=true"
+    assert QueryDecoder(Query).decode(query) == Query(
+        3, Color.RED, dt.datetime(2024, 1, 1, tzinfo=dt.UTC), [1, 2], True
+    )
+
+
+def test_an_empty_parameter_is_as_if_it_was_not_sent():
+    assert QueryDecoder(Query).decode(b"color=&pageSize=") == Query()
+
+
+@pytest.mark.parametrize(
+    ("query", "errors"),
+    [
+        (
+            b"pageSize=900&color=blue",
+            [("pageSize", "expected int <= 100"), ("color", "invalid enum value 'blue'")],
+        ),
+        (b"ids=1&ids=x", [("ids[1]", "expected int, got str")]),
+        (b"color=red&color=red", [("color", "is given more than once")]),
+    ],
+)
+def test_wrong_parameters_are_named(query, errors):
+    with pytest.raises(Invalid) as caught:
+        QueryDecoder(Query).decode(query)
+    assert list(caught.value.errors) == [FieldError(name, message, "query") for name, message in errors]
+
+
+async def test_a_query_of_any_text_never_breaks_the_server():
+    async with serve_routes(
+        [Route(method="GET", path="/x", handler=echo, scope="test:x", query=Query)]
+    ) as api:
+        for query in ("%ff=1", "a=%ff", "&&&=", "ids=" + "9" * 4000, "&".join(f"a{n}=1" for n in range(300))):
+            assert (await api.get(f"/x?{query}")).status in (200, 400, 422)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
+def test_a_body_is_taken_or_explained_whatever_it_holds(value):
+    raw = msgspec.json.encode(value)
+    named = ()
+    try:
+        taken = BodyDecoder(Order).decode(raw)
+    except Invalid as problem:
+        taken, named = None, problem.errors
+    assert isinstance(taken, Order) or named
+
+
+class Streamed:
+    def __init__(self):
+        self.seen = 0
+        self.pieces = 0
+
+    async def handler(self, ctx, request):
+        async for piece in request.stream():
+            self.seen += len(piece)
+            self.pieces += 1
+        return {"seen": self.seen}
+
+
+def streaming(handler, limit=1 << 30):
+    return Route(
+        method="POST", path="/up", handler=handler, scope="test:x", stream=True, max_body_bytes=limit
+    )
+
+
+async def pieces(count, size=65536):
+    for _ in range(count):
+        yield b"x" * size
+
+
+async def test_a_streamed_body_arrives_in_pieces():
+    streamed = Streamed()
+    async with serve_routes([streaming(streamed.handler)]) as api:
+        answer = await api.request("POST", "/up", body=pieces(100))
+    assert answer.json() == {"seen": 100 * 65536}
+    assert streamed.pieces >= 100
+
+
+async def test_a_slow_reader_holds_the_sender_back():
+    """The body is not taken in faster than the handler reads it: memory stays constant."""
+    release, sent = trio.Event(), 0
+
+    async def handler(ctx, request):
+        await release.wait()
+        return {"seen": sum([len(piece) async for piece in request.stream()])}
+
+    async with serve_routes([streaming(handler)]) as api, await api.open() as stream:
+        head = f"POST /up HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n"
+        await stream.send_all(f"{head}Content-Length: {64 << 20}\r\n\r\n".encode())
+        stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 65536)
+        with trio.move_on_after(1) as scope:
+            while True:
+                sent += await stream.socket.send(b"x" * 65536)
+        assert scope.cancelled_caught
+        assert sent < 16 << 20  # the sockets' buffers and a few pieces, not the 64 MiB announced
+        release.set()
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_too_large_a_body_is_413_and_the_sender_gets_to_read_it(announced):
+    async def body():
+        async for piece in pieces(40):
+            yield piece
+
+    async with serve_routes([post(max_body_bytes=1000)]) as api:
+        raw = b"x" * (40 * 65536) if announced else body()
+        answer = await api.request("POST", "/x", body=raw)
+        assert answer.status == 413
+        assert answer.json()["limit"] == 1000
+        assert (await api.post("/x", {"items": []})).status == 200
+
+
+async def test_a_stream_is_cut_off_at_its_limit():
+    streamed = Streamed()
+    async with serve_routes([streaming(streamed.handler, limit=100_000)]) as api:
+        answer = await api.request("POST", "/up", body=pieces(50))
+    assert answer.status == 413
+    assert streamed.seen <= 100_000
+
+
+async def test_refusing_a_huge_body_does_not_tie_up_the_connection():
+    """More than the server's queue holds is on its way when the answer is sent."""
+    async with serve_routes([post(max_body_bytes=1000)], settings=HttpSettings(bind=("127.0.0.1:0",))) as api:
+        async with await api.open() as stream:
+            await stream.send_all(
+                f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 30}\r\n\r\n".encode()
+            )
+            with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):
+                while True:
+                    await stream.send_all(b"x" * 65536)
+        with trio.fail_after(5):
+            while api.server.app.measure.connections._value.get() > 0:
+                await trio.lowlevel.checkpoint()
+
+
+async def test_a_body_that_stops_arriving_is_408():
+    settings = HttpSettings(bind=("127.0.0.1:0",), body_timeout_seconds=0.2)
+    async with serve_routes([post()], settings=settings) as api, await api.open() as stream:
+        head = f"POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n"
+        await stream.send_all(f"{head}Content-Length: 100\r\n\r\nabc".encode())
+        with trio.fail_after(5):
+            answer = await stream.receive_some(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_who_is_nobody_does_not_get_to_send_a_body():
+    async with serve_routes([post(max_body_bytes=1 << 30)]) as api, await api.open() as stream:
+        await stream.send_all(f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 29}\r\n\r\n".encode())
+        with trio.fail_after(5):
+            answer = await stream.receive_some(65536)
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_a_write_goes_on_when_its_caller_hangs_up():
+    begun, hung_up, done = trio.Event(), trio.Event(), trio.Event()
+
+    async def handler(ctx, request):
+        begun.set()
+        await hung_up.wait()
+        await trio.lowlevel.checkpoint()
+        done.set()
+
+    route = Route(method="POST", path="/x", handler=handler, scope="test:x")
+    async with serve_routes([route]) as api:
+        stream = await api.open()
+        head = f"POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n"
+        await stream.send_all(f"{head}Content-Length: 0\r\n\r\n".encode())
+        with trio.fail_after(5):
+            await begun.wait()
+            await stream.aclose()
+            hung_up.set()
+            await done.wait()
+
+
+async def test_a_read_is_cancelled_when_its_caller_hangs_up():
+    begun, cancelled = trio.Event(), trio.Event()
+
+    async def handler(ctx, request):
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    route = Route(method="GET", path="/x", handler=handler, scope="test:x")
+    async with serve_routes([route]) as api:
+        stream = await api.open()
+        head = f"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n\r\n"
+        await stream.send_all(head.encode())
+        with trio.fail_after(5):
+            await begun.wait()
+            await stream.aclose()
+            await cancelled.wait()
