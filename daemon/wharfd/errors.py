@@ -270,3 +270,14 @@ class ListenError(WharfdError):
 
 class SpoolError(WharfdError):
     """The spool cannot take a delivery now: it is full, or its disk failed."""
+
+
+# -- Redis -------------------------------------------------------------------------------------------
+
+
+class RedisUnavailable(WharfdError):
+    """Redis does not answer in time; wharfd goes on without it."""
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis answered with an error: full, read-only, or not the kind of value that was expected."""
