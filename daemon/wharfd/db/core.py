@@ -8,7 +8,7 @@ CORE = (
     "wharfd",
     Migrations(
         "wharfd.db",
-        partitioned=(),
-        keep_forever=("wharfd.migrations",),
+        partitioned=("wharfd.audit",),
+        keep_forever=("wharfd.migrations", "wharfd.data_keys", "wharfd.audit", "wharfd.audit_seals"),
     ),
 )

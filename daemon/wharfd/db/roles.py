@@ -48,5 +48,8 @@ async def grant(tx: Queries, app_role: str, schema: str, keep_forever: Iterable[
     if schema == "wharfd":
         # Only the owner role writes the history of migrations.
         commands.append(f"REVOKE INSERT, UPDATE ON wharfd.migrations FROM {role}")
+        # The audit log is added to, never changed.
+        audit = "wharfd.audit, wharfd.audit_pending, wharfd.audit_seals"
+        commands.append(f"REVOKE UPDATE ON {audit} FROM {role}")
     commands += [f"REVOKE ALL ON {row[0]} FROM {role}" for row in await tx.fetch(PARTITIONS, schema)]
     await tx.execute(sql("roles_grant", ";\n".join(commands)))

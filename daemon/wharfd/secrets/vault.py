@@ -181,6 +181,10 @@ class Vault:
             self._ring.current[table, "seal"] = key.id
         return key.id
 
+    async def current_key_id(self, table: str) -> int:
+        """Return the id of the data key that seals new values of the table."""
+        return (await self._key_for(self._place(table, "any", "any").table, "seal")).id
+
     # -- inside ---------------------------------------------------------------------------------------
 
     def _place(self, table: str, column: str, row_id: str) -> Place:
