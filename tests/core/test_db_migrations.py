@@ -196,6 +196,12 @@ async def test_two_daemons_apply_once(bridge, database_settings, package):
     assert not any(result.failed for result in results)
 
 
+async def test_a_plugin_cannot_take_the_cores_name(db, package):
+    declared = package({"0001_init.sql": FIRST})
+    with pytest.raises(MigrationError, match="cannot be called wharfd"):
+        await apply(db, [("wharfd", declared[0][1])])
+
+
 # -- rights --------------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ TAKE_LOCK = sql(
     "migrations_take_lock",
     """SET lock_timeout = 0;
        SELECT pg_advisory_lock(hashtextextended('wharfd.migrations', 0));
-       SET lock_timeout = '10s'""",
+       RESET lock_timeout""",
 )
 XACT = sql("migrations_transaction_id", "SELECT pg_current_xact_id()::text")
 
@@ -142,6 +142,8 @@ async def plan(database: Queries, declared: Declared, *, allow_holes: bool = Fal
 
 
 def _with_core(declared: Declared) -> Declared:
+    if any(name == CORE[0] and migrations != CORE[1] for name, migrations in declared):
+        raise MigrationError(f"a plugin cannot be called {CORE[0]}: that is the core's own schema")
     return [CORE, *(pair for pair in declared if pair[0] != CORE[0])]
 
 
