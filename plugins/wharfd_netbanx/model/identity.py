@@ -80,12 +80,11 @@ def canonical_content(document: dict[str, Any]) -> bytes:
 
 def digest(*fields: str | bytes | None) -> bytes:
     """Return the SHA-256 of the fields, each with its length before it; None is no empty text."""
-    hasher = sha256(_VERSION)
+    parts = [_VERSION]
     for field in fields:
         if field is None:
-            hasher.update(b"-")
+            parts.append(b"-")
             continue
         data = field.encode("utf-8", "surrogatepass") if isinstance(field, str) else field
-        hasher.update(b"+" + len(data).to_bytes(8, "big"))
-        hasher.update(data)
-    return hasher.digest()
+        parts += (b"+", len(data).to_bytes(8, "big"), data)
+    return sha256(b"".join(parts)).digest()
