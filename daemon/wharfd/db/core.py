@@ -8,7 +8,7 @@ CORE = (
     "wharfd",
     Migrations(
         "wharfd.db",
-        partitioned=("wharfd.audit",),
+        partitioned=("wharfd.audit", "wharfd.events"),
         keep_forever=("wharfd.migrations", "wharfd.data_keys", "wharfd.audit", "wharfd.audit_seals"),
     ),
 )

@@ -54,8 +54,9 @@ class Claimer:
                 self.more = self._round.more
         if not records:
             return []
-        if self._round is None:
-            records.sort(key=lambda record: (record[1], -record[2]))
+        records.sort(key=lambda record: (record[start + 1], -record[start + 2]))
+        if self._round is not None:
+            records = in_turns(records)
         jobs = [
             job
             for job in (self._job(record, start, claim, leased_at) for record in records)
@@ -122,6 +123,17 @@ class Claimer:
             raise
 
 
+def in_turns(records: Sequence[Record]) -> list[Record]:
+    """Return the rows of several keys so that each key has its first one before any has its second."""
+    seen: dict[Any, int] = {}
+    turns = []
+    for place, record in enumerate(records):
+        turn = seen[record["wharfd_by"]] = seen.get(record["wharfd_by"], -1) + 1
+        turns.append((turn, place, record))
+    turns.sort(key=lambda entry: entry[:2])
+    return [record for _, _, record in turns]
+
+
 class Round:
     """Where a fair queue is on its way round the keys, and how many rows a key gets per visit.
 
@@ -143,11 +155,8 @@ class Round:
         """Note how far the claim came."""
         self._served.update(record["wharfd_by"] for record in taken)
         self._active = max(self._active, len(self._served))
-        if len(taken) >= wanted:  # it stopped in the middle; the key it stopped at has had its share
-            self.after = max(taken, key=lambda record: record["wharfd_number"])["wharfd_by"]
-            self.more = True
-        elif walked is not None and walked >= KEYS_PER_CLAIM:
-            self.after = last
+        if len(taken) >= wanted or (walked or 0) >= KEYS_PER_CLAIM:
+            self.after = last  # it stopped in the middle; the key it stopped at has had its share
             self.more = True
         else:  # came to the last key: the round is over
             self.more = bool(self._served) or self.after is not None

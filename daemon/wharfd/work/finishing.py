@@ -27,6 +27,7 @@ End = tuple[Job[Any], Verdict]
 Buried = Callable[[str, str, str], None]
 
 _GROUP = 1000
+_SETTLE_GROUP = 250  # that statement compares every row with every other when a plan is bad
 _PAUSE_SECONDS = 0.5  # before a write that failed for want of a database is tried again
 _WRITE_SECONDS = 30.0
 _TRANSIENT = (
@@ -49,11 +50,22 @@ class Finisher:
         self._pending: list[End] = []
         self._something = Bell()
         self._writing = trio.Lock()
-        self.held: set[Job[Any]] = set()
+        self.held: dict[tuple[Any, ...], Job[Any]] = {}
 
     def hold(self, job: Job[Any]) -> None:
-        """Count a claimed row as ours until its outcome is written or it is lost."""
-        self.held.add(job)
+        """Count a claimed row as ours until its outcome is written or it is lost.
+
+        A row that comes back to us while we still hold it under an older claim was lost in between.
+        """
+        older = self.held.get(job.identity)
+        if older is not None:
+            self.lose(older)
+        self.held[job.identity] = job
+
+    def drop(self, job: Job[Any]) -> None:
+        """Hold a row no longer."""
+        if self.held.get(job.identity) is job:
+            del self.held[job.identity]
 
     def put(self, job: Job[Any], verdict: Verdict) -> None:
         """Hand in how a job ended; it is written soon, together with others."""
@@ -73,7 +85,7 @@ class Finisher:
         if job.lost or job.settled:
             return
         job.lost = True
-        self.held.discard(job)
+        self.drop(job)
         self._queue.counters.lost += 1
         _log.warning("lease_lost", queue=self._queue.name, key=job.key, attempt=job.attempt)
         if job.scope is not None:
@@ -103,12 +115,10 @@ class Finisher:
     async def _write_group(self, group: Sequence[End]) -> bool:
         """Return whether the group is dealt with; False asks for another try."""
         open_ends = [end for end in group if not (end[0].settled or end[0].lost)]
-        for part in (
-            [end for end in open_ends if end[1].done],
-            [end for end in open_ends if not end[1].done],
-        ):
-            if not part:
-                continue
+        done = [end for end in open_ends if end[1].done]
+        rest = [end for end in open_ends if not end[1].done]
+        parts = [rest[i : i + _SETTLE_GROUP] for i in range(0, len(rest), _SETTLE_GROUP)]
+        for part in [done, *parts] if done else parts:
             try:
                 lost = await self._write(self._database, part)
             except _TRANSIENT as error:
@@ -127,7 +137,7 @@ class Finisher:
             _log.error(
                 "outcome_refused", queue=self._queue.name, key=job.key, error=str(error), exc_info=error
             )
-            self.held.discard(job)  # its lease runs out, and it is tried again or buried
+            self.drop(job)  # its lease runs out, and it is tried again or buried
             job.lost = True
             return
         for end in part:
@@ -168,7 +178,7 @@ class Finisher:
                 self.lose(job)
                 continue
             job.settled = True
-            self.held.discard(job)
+            self.drop(job)
             if verdict.done:
                 counters.done += 1
             elif verdict.state == "buried":
@@ -187,9 +197,9 @@ class Finisher:
     @asynccontextmanager
     async def commit(self, jobs: Sequence[Job[Any]]) -> AsyncIterator[Transaction]:
         """See `Job.commit` and `Batch.commit`."""
+        if any(job.lost for job in jobs):
+            raise LeaseLost
         async with self._database.transaction() as tx:
-            if any(job.lost for job in jobs):
-                raise LeaseLost
             yield tx
             ends = [(job, judge(job.outcome, job.attempt, self._queue.declared.retry)) for job in jobs]
             for job in jobs:

@@ -37,7 +37,7 @@ class Heartbeat:
         while True:
             await trio.sleep(period)
             due = trio.current_time() - 0.9 * period
-            held = [job for job in self._finisher.held if job.leased_at <= due]
+            held = [job for job in self._finisher.held.values() if job.leased_at <= due]
             try:
                 for start in range(0, len(held), CLAIM_LIMIT):
                     await self.extend(held[start : start + CLAIM_LIMIT])
@@ -67,5 +67,5 @@ class Heartbeat:
             for record in await self._database.fetch(statements.ours, *self._queue.fences(missing))
         }
         for job in missing:
-            if job.identity not in ours and not job.judged and job in self._finisher.held:
+            if job.identity not in ours and not job.judged:
                 self._finisher.lose(job)

@@ -59,8 +59,12 @@ class Runner:
         self._measured = (0.0, 0)
 
     def stop(self, seconds: float) -> None:
-        """Claim no more, hand back what is not started, and give running handlers so long to end."""
-        self._stop_seconds = seconds
+        """Claim no more, hand back what is not started, and give running handlers so long to end.
+
+        Once told, it stays told: a second call can only shorten the time, and only before it is running.
+        """
+        if not self._stopping.is_set() or seconds < self._stop_seconds:
+            self._stop_seconds = seconds
         self._stopping.set()
         self._bell.ring()
         self._room.ring()
@@ -92,7 +96,7 @@ class Runner:
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + _GIVE_BACK_SECONDS
                 self._give_back()
-                for job in list(self._finisher.held):
+                for job in list(self._finisher.held.values()):
                     if not job.judged:
                         self._finisher.put(job, handed_back(job.attempt))
                 await self._finisher.drain()

@@ -12,18 +12,19 @@ the key to go on after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..db import Statement, sql
 from ..declare import WorkQueue
 
-CLAIM_LIMIT = 1000  # rows per claim; also tells the planner that the join below it is small
+CLAIM_LIMIT = 1000  # rows per claim
 KEYS_PER_CLAIM = 1000  # how many keys one fair claim looks at, so that a claim stays short whatever waits
 RECOVER_LIMIT = 1000
 HISTORY_LIMIT = 20
 
 UNFINISHED = ("ready", "running", "held", "buried")  # what blocks an ordered key; buried only by choice
+PARKED = ("buried", "held")
 
 _ASYNC = "set_config('synchronous_commit', 'off', true) = 'off'"
 _FREE = "NOT EXISTS (SELECT FROM wharfd.paused_queues p WHERE p.queue = $4)"
@@ -108,16 +109,15 @@ class _Text:
   FROM levels WHERE levels.priority IS NOT NULL
 )"""
 
-    def take(self) -> str:
+    def take(self, more: str = "") -> str:
         """Mark what was picked as running and return it. NO KEY UPDATE: foreign keys need not wait."""
         row = "".join(f", w.{column}" for column in self.columns.row)
         return f"""UPDATE {self.table} w
   SET state = 'running', attempts = w.attempts + 1, claim = $2,
     lease_until = now() + make_interval(secs => $3)
-  FROM (SELECT * FROM picked LIMIT {CLAIM_LIMIT}) picked
-  WHERE {self.same("w", "picked")}
+  WHERE {among("w", "picked", self.key)}
   RETURNING w.attempts AS wharfd_attempt, w.priority AS wharfd_priority,
-    extract(epoch FROM now() - w.due_at)::float8 AS wharfd_late, {self.keys("w")}{row}"""
+    extract(epoch FROM now() - w.due_at)::float8 AS wharfd_late, {self.keys("w")}{row}{more}"""
 
     def claim(self) -> Statement:
         return self.named(
@@ -146,7 +146,7 @@ class _Text:
             after = share if queue.ordered else share + 1
         ready = self.ready("w", 5)
         first = f" AND w.{by} > ${after}" if on else ""
-        taken = self.take()
+        taken = self.take(f", w.{by} AS wharfd_by")
         due = self.head() if queue.ordered else self.some(share, per_key)
         return self.named(
             "claim_on" if on else "claim",
@@ -157,13 +157,15 @@ class _Text:
     keys.number + 1
   FROM keys WHERE keys.value IS NOT NULL AND keys.number < {KEYS_PER_CLAIM}
 ), picked AS MATERIALIZED (
-  SELECT due.*, keys.number FROM keys CROSS JOIN LATERAL ({due}) due
+  SELECT due.*, keys.number, keys.value FROM keys CROSS JOIN LATERAL ({due}) due
   WHERE keys.value IS NOT NULL AND {_FREE} AND (SELECT {_ASYNC})
   LIMIT $1
 ), taken AS (
-  {taken}, picked.number AS wharfd_number, w.{by} AS wharfd_by
+  {taken}
 )
-SELECT walk.number AS wharfd_walked, walk.value AS wharfd_last, taken.*
+SELECT walk.number AS wharfd_walked,
+  coalesce(walk.value, (SELECT picked.value FROM picked ORDER BY picked.number DESC LIMIT 1)) AS wharfd_last,
+  taken.*
 FROM (VALUES (1)) always LEFT JOIN (
   SELECT keys.number, keys.value FROM keys
   WHERE keys.value IS NOT NULL AND (SELECT count(*) FROM picked) < $1 ORDER BY keys.number DESC LIMIT 1
@@ -188,7 +190,8 @@ FROM (VALUES (1)) always LEFT JOIN (
         """Pick the first unfinished row of a key, if it is ready and due.
 
         The lock is taken around the row that was found to be first: should another daemon have taken it in
-        the meantime, the look at its newest version yields nothing, and never the second row.
+        the meantime, the look at its newest version yields nothing, and never the second row. (The odd
+        comparison keeps the planner from reading the index of all ready rows for it.)
         """
         by = self.queue.fair_by
         return f"""
@@ -198,7 +201,7 @@ FROM (VALUES (1)) always LEFT JOIN (
       ORDER BY {self.keys("h")} LIMIT 1) head
     CROSS JOIN LATERAL (
       SELECT {self.keys("w")} FROM {self.table} w
-      WHERE {self.same("w", "head")} AND w.state = 'ready' AND w.due_at <= now()
+      WHERE {self.same("w", "head")} AND w.state || '' = 'ready' AND w.due_at <= now()
       FOR NO KEY UPDATE SKIP LOCKED) w"""
 
     def next_due(self) -> Statement:
@@ -212,29 +215,42 @@ SELECT extract(epoch FROM min(first.due_at) - now())::float8 FROM levels CROSS J
 
     # -- outcomes ------------------------------------------------------------------------------------
 
-    def fenced(self, *more: str) -> str:
-        """Rows of this statement's arrays, joined to the table by key and claim."""
+    def given(self, *more: str) -> str:
+        """The statement's arrays as a table f: the key, the claim, and what else is given per row."""
         names = ", ".join([*self.key, "claim", *(part.split("::")[0] for part in more)])
         types = [part.split("::")[1] for part in more]
         arrays = "".join(f", ${self.next + 1 + i}::{t}[]" for i, t in enumerate(types))
         return f"unnest({self.arrays}, ${self.next}::bigint[]{arrays}) AS f ({names})"
 
-    def fence(self, alias: str) -> str:
-        return f"{self.same(alias, 'f')} AND {alias}.claim = f.claim AND {alias}.state = 'running'"
+    def fence(self) -> str:
+        """Say that a row is one of the given ones and still ours.
+
+        A row is only ever claimed once by the jobs in hand, so for a key of one column it is enough that
+        both key and claim are among those given. A claim is NULL unless the row is running; naming the
+        state here would make the planner read the index of all running rows.
+        """
+        terms = [
+            f"w.{column} = ANY (${i}::{kind}[])"
+            for i, (column, kind) in enumerate(self.columns.key.items(), 1)
+        ]
+        terms.append(f"w.claim = ANY (${self.next}::bigint[])")
+        if len(self.key) > 1:
+            named = ", ".join(f"f.{column}" for column in (*self.key, "claim"))
+            terms.append(f"({self.keys('w')}, w.claim) IN (SELECT {named} FROM {self.given()})")
+        return " AND ".join(terms)
 
     def done(self) -> Statement:
-        if not self.queue.keep_done:
-            text = f"DELETE FROM {self.table} w USING {self.fenced()}"
-        else:
+        text = f"DELETE FROM {self.table} w"
+        if self.queue.keep_done:
             text = f"""UPDATE {self.table} w
-SET state = 'done', claim = NULL, lease_until = NULL, last_error = NULL, finished_at = now()
-FROM {self.fenced()}"""
-        return self.named("done", f"{text}\nWHERE {self.fence('w')}\nRETURNING {self.keys('w')}")
+SET state = 'done', claim = NULL, lease_until = NULL, last_error = NULL, finished_at = now()"""
+        return self.named("done", f"{text}\nWHERE {self.fence()}\nRETURNING {self.keys('w')}")
 
     def settle(self) -> Statement:
-        given = self.fenced(
+        given = self.given(
             "state::text", "attempts::int", "delay::float8", "until::timestamptz", "error::text", "note::bool"
         )
+        some = next(iter(self.columns.key.items()))
         return self.named(
             "settle",
             f"""UPDATE {self.table} w
@@ -244,30 +260,28 @@ SET state = f.state, attempts = f.attempts, claim = NULL, lease_until = NULL,
   history = CASE WHEN f.note THEN {history("w", "f.state", "f.error")} ELSE w.history END,
   finished_at = CASE WHEN f.state IN ('buried', 'cancelled') THEN now() END
 FROM {given}
-WHERE {self.fence("w")}
+WHERE {self.same("w", "f")} AND w.claim = f.claim AND w.{some[0]} = ANY ($1::{some[1]}[])
 RETURNING {self.keys("w")}""",
         )
 
     # -- leases --------------------------------------------------------------------------------------
 
     def extend(self) -> Statement:
+        """Rows that somebody has locked are left out: their outcome is being written."""
         lease = self.next + 1
         return self.named(
             "extend",
             f"""WITH held AS MATERIALIZED (
-  SELECT {self.keys("w")} FROM {self.fenced()} JOIN {self.table} w ON {self.fence("w")}
-  WHERE (SELECT {_ASYNC})
+  SELECT {self.keys("w")} FROM {self.table} w WHERE {self.fence()} AND (SELECT {_ASYNC})
   FOR NO KEY UPDATE OF w SKIP LOCKED
 )
 UPDATE {self.table} w SET lease_until = now() + make_interval(secs => ${lease})
-FROM (SELECT * FROM held LIMIT {10 * CLAIM_LIMIT}) held WHERE {self.same("w", "held")}
+WHERE {among("w", "held", self.key)}
 RETURNING {self.keys("w")}""",
         )
 
     def ours(self) -> Statement:
-        return self.named(
-            "ours", f"SELECT {self.keys('w')} FROM {self.fenced()} JOIN {self.table} w ON {self.fence('w')}"
-        )
+        return self.named("ours", f"SELECT {self.keys('w')} FROM {self.table} w WHERE {self.fence()}")
 
     def recover(self) -> Statement:
         """$1 attempts allowed, $2 seconds to spread the next try over, then the lane."""
@@ -285,9 +299,23 @@ UPDATE {self.table} w
 SET state = {state}, claim = NULL, lease_until = NULL, due_at = now() + make_interval(secs => random() * $2),
   last_error = {error}, history = {history("w", state, error)},
   finished_at = CASE WHEN {final} THEN now() END
-FROM expired WHERE {self.same("w", "expired")}
+WHERE {among("w", "expired", self.key)}
 RETURNING w.state AS wharfd_state, {self.keys("w")}""",
         )
+
+
+def among(alias: str, source: str, key: Iterable[str]) -> str:
+    """Return the SQL that says that a row is one of those in a CTE, without a join.
+
+    A plan is made once and kept; made while a table was nearly empty, a join would read the whole table once
+    per row when it has grown. This reads it once at the very worst.
+    """
+    columns = list(key)
+    terms = [f"{alias}.{column} = ANY (ARRAY(SELECT {column} FROM {source}))" for column in columns]
+    if len(columns) > 1:
+        ours = ", ".join(f"{alias}.{column}" for column in columns)
+        terms.append(f"({ours}) IN (SELECT {', '.join(columns)} FROM {source})")
+    return " AND ".join(terms)
 
 
 def blocking(queue: WorkQueue) -> str:

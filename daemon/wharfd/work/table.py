@@ -16,7 +16,7 @@ import msgspec
 from ..db import Database, sql
 from ..declare import WorkQueue
 from ..errors import WorkTableError
-from .statements import Columns, blocking
+from .statements import PARKED, Columns, blocking
 
 WORK_COLUMNS: Mapping[str, tuple[str, str]] = {
     "state": ("text", "text NOT NULL DEFAULT 'ready'"),
@@ -106,7 +106,7 @@ def needed_indexes(queue: WorkQueue) -> list[Needed]:
     capped = by if queue.per_key is not None else ()
     running = (*lane, *(capped or queue.key[:1]))
     found.append(Needed(f"{table}_running", running, ("running",), len(lane) + 1 if capped else 0))
-    found.append(Needed(f"{table}_buried", (*lane, "finished_at"), ("buried",), len(lane) + 1))
+    found.append(Needed(f"{table}_parked", (*lane, "state", "finished_at"), PARKED, len(lane) + 2))
     return found
 
 

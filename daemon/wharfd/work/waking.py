@@ -45,6 +45,7 @@ class Bell:
         """Ring by itself after a while (the waiter sees to it)."""
         if len(self._timers) < _MAX_TIMERS:
             heapq.heappush(self._timers, trio.current_time() + seconds)
+            self._lot.unpark_all()  # the waiter looks how long to wait now
 
     def hush(self) -> None:
         """Forget the rings so far; call it before looking for work, not after."""
@@ -52,17 +53,17 @@ class Bell:
 
     async def wait(self, at_most: float) -> bool:
         """Wait until it rings, or a timer or the given time is over; return whether it rang."""
-        now = trio.current_time()
-        while self._timers and self._timers[0] <= now:
-            heapq.heappop(self._timers)
-            self._rung = True
-        if self._rung:
-            await trio.lowlevel.checkpoint()
-            return True
-        deadline = min([now + at_most, *self._timers[:1]])
-        with trio.move_on_at(deadline):
-            await self._lot.park()
-        return self._rung or deadline < now + at_most
+        until = trio.current_time() + at_most
+        await trio.lowlevel.checkpoint()
+        while True:
+            now = trio.current_time()
+            while self._timers and self._timers[0] <= now:
+                heapq.heappop(self._timers)
+                self._rung = True
+            if self._rung or now >= until:
+                return self._rung
+            with trio.move_on_at(min([until, *self._timers[:1]])):
+                await self._lot.park()
 
 
 class Wakeups:
