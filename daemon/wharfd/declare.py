@@ -149,6 +149,7 @@ class IngestRoute:
     spool: bool = True
 
     def __post_init__(self) -> None:
+        _check(bool(self.source), self, "source must not be empty")
         _check(bool(self.paths), self, f"{self.source}: at least one path is needed")
         _check(
             not self.spool or self.admission is not None,

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import trio
 
-from ..errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable, StatementTimeout
 
 # SQLSTATE classes and codes that say "not now" about the server, whatever was sent to it.
 _OUTAGE_CLASSES = frozenset({"08", "53", "57", "58"})  # connection, resources, shut down or cancelled, system
@@ -24,7 +24,7 @@ def sole_cause(error: Exception) -> Exception:
 
 def is_outage(error: Exception) -> bool:
     """Whether the database is away or refuses work: nothing is wrong with the rows."""
-    if isinstance(error, DatabaseUnavailable | OSError | trio.TooSlowError):
+    if isinstance(error, DatabaseUnavailable | StatementTimeout | OSError | trio.TooSlowError):
         return True
     state = _sqlstate(error)
     return state[:2] in _OUTAGE_CLASSES or state in _OUTAGE_CODES

@@ -17,7 +17,7 @@ import trio
 
 from ..declare import IngestRoute
 from ..errors import DatabaseUnavailable, SpoolError
-from .failures import describe
+from .failures import describe, is_outage
 from .frames import Record
 from .message import Reply
 from .observing import Observer, Sampler
@@ -29,7 +29,6 @@ from .storing import StoreError, TransactionFactory, store_group
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 5.0
 _UNMOUNTED_SECONDS = 5.0
-_ATTEMPT_SECONDS = 15.0
 _ROWS = 256
 _BYTES = 4 << 20
 _ALL_AT_FAULT = 8  # so many at once and no other: the store function is broken, the rows stay where they are
@@ -51,11 +50,13 @@ class Keeper:
         *,
         log: structlog.stdlib.BoundLogger,
         observer: Observer | None = None,
+        attempt_seconds: float = 15.0,
     ) -> None:
         self.spools = spools
         self.outage = False
         self._routes = routes
         self._transaction = transaction
+        self._attempt_seconds = attempt_seconds
         self._log = log
         self._observer = observer or Observer()
         self._kick = trio.Event()
@@ -118,7 +119,7 @@ class Keeper:
                     await self._kick.wait()
 
     async def _probe(self) -> None:
-        with trio.fail_after(_ATTEMPT_SECONDS):
+        with trio.fail_after(self._attempt_seconds):
             async with self._transaction():
                 pass
         if self.outage:
@@ -136,8 +137,15 @@ class Keeper:
             try:
                 while (segment := await spool.oldest()) is not None:
                     await self._drain_segment(mounted, spool, segment)
-            except StoreError as error:
-                self._note("ingest_spool_not_storable", source=source, error=str(error))
+            except Exception as error:
+                if is_outage(error):
+                    await (
+                        self._probe()
+                    )  # ends the round if the database is away; else only the source is stuck
+                elif not isinstance(error, StoreError):
+                    raise
+                reason = str(error) if isinstance(error, StoreError) else describe(error)
+                self._note("ingest_spool_stuck", source=source, reason=reason)
                 stranded.add(source)
         for source in stranded - self._stranded:
             self._log.warning("ingest_spool_stranded", source=source, records=self.spools.records(source))
@@ -161,7 +169,7 @@ class Keeper:
                 mounted.route.store,
                 mounted.ctx,
                 admissions,
-                attempt_seconds=_ATTEMPT_SECONDS,
+                attempt_seconds=self._attempt_seconds,
             )
             if len(outcomes) >= _ALL_AT_FAULT and not any(isinstance(o, Reply) for o in outcomes):
                 raise StoreError(f"not one of {len(outcomes)} rows can be stored: {_first_fault(outcomes)}")

@@ -10,7 +10,8 @@ from typing import Any
 import trio
 
 from ..declare import Handler
-from .failures import is_collision, is_outage, sole_cause
+from ..errors import DatabaseUnavailable
+from .failures import describe, is_collision, is_outage, sole_cause
 from .message import Reply
 
 TransactionFactory = Callable[[], AbstractAsyncContextManager[Any]]
@@ -68,9 +69,11 @@ async def _store_whole(
     attempt_seconds: float,
 ) -> Sequence[Reply]:
     for collision in range(_COLLISIONS):
+        opened = False
         try:
             with trio.fail_after(attempt_seconds):
                 async with transaction() as tx:
+                    opened = True
                     replies: Sequence[Reply] = await store(ctx, tx, admissions)
                     if len(replies) != len(admissions):
                         raise StoreError(
@@ -79,6 +82,8 @@ async def _store_whole(
                         )
                 return replies
         except Exception as error:
+            if not opened:  # whatever it is, no row can be at fault
+                raise DatabaseUnavailable(f"no transaction could be opened: {describe(error)}") from error
             if not is_collision(sole_cause(error)) or collision == _COLLISIONS - 1:
                 raise
             await trio.sleep(random.uniform(0, _COLLISION_SECONDS * 2**collision))  # noqa: S311 - spreads load

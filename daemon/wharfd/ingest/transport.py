@@ -86,11 +86,13 @@ class SocketTransport(trio.abc.Stream):
         rest = memoryview(data)[sent:]
         with trio.move_on_after(self._write_seconds):
             while rest:
-                await wait_writable(self._socket)
                 try:
+                    await wait_writable(self._socket)
                     rest = rest[self._socket.send(rest) :]
                 except BlockingIOError:
                     continue
+                except trio.ClosedResourceError as error:  # woken: its time is over
+                    raise trio.BrokenResourceError("the peer does not read") from error
                 except OSError as error:
                     raise trio.BrokenResourceError("the peer is gone") from error
         if rest:
