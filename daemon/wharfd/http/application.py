@@ -19,11 +19,11 @@ from .body import Receive
 from .clients import TrustedProxies
 from .measuring import HttpMetrics
 from .pipeline import Pipeline
+from .protocol import CONNECTION
 from .reply import Answer
 from .sending import Send, StreamBroken, send_answer
 from .settings import HttpSettings
 
-CONNECTION = "wharfd.connection"
 _OBSERVE_SECONDS = 1.0
 _CUT_SECONDS = 2.0
 
@@ -95,7 +95,7 @@ class Exchange:
         connection = self._scope.get("state", {}).get(CONNECTION)
         if connection is None:
             raise StreamBroken()
-        await connection.cut()
+        connection.cut()
         with trio.move_on_after(_CUT_SECONDS):
             await arrival.body.wait_gone()
 

@@ -37,9 +37,7 @@ class Arrival:
         self.client, self.secure = proxies.resolve(peer[0] if peer else None, scope["scheme"], self.headers)
         self.request_id = request_id_of(self.headers.get("x-request-id"))
         self.trace_id = trace_id_of(self.headers.get("traceparent"))
-        self.body = BodySource(
-            receive, self.headers, http_version=scope["http_version"], timeout_seconds=timeout
-        )
+        self.body = BodySource(receive, self.headers, timeout_seconds=timeout)
         self.endpoint: Endpoint | None = None
         self.parameters: Mapping[str, str] = {}
         self.allowed: Sequence[str] = ()

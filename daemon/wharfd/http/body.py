@@ -22,16 +22,12 @@ class BodySource:
 
     __slots__ = ("_length", "_receive", "_whole", "complete", "gone", "timeout_seconds")
 
-    def __init__(
-        self, receive: Receive, headers: Headers, *, http_version: str, timeout_seconds: float
-    ) -> None:
+    def __init__(self, receive: Receive, headers: Headers, *, timeout_seconds: float) -> None:
         self._receive = receive
         self._whole: bytes | None = None
         self._length = _declared_length(headers)
-        # HTTP/1.1 without these fields has no body at all; HTTP/2 may have one without a length.
-        self.complete = http_version[:1] == "1" and (
-            self._length == 0 or (self._length is None and "transfer-encoding" not in headers)
-        )
+        # Without these fields an HTTP/1.1 request has no body at all.
+        self.complete = self._length == 0 or (self._length is None and "transfer-encoding" not in headers)
         self.gone = False
         self.timeout_seconds = timeout_seconds
 

@@ -120,6 +120,10 @@ class HttpServer:
         self._health.stopping = True
         self._serving.stop()
 
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        await self._serving.wait_empty()
+
     def reload_tls(self) -> None:
         """Read certificate and key again; raises `ConfigError` and keeps the old ones if they do not fit."""
         if self._tls is not None:

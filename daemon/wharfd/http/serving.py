@@ -1,8 +1,4 @@
-"""Serves an ASGI application with hypercorn's trio protocol: sockets, TLS, connection cap, graceful drain.
-
-hypercorn's own `serve` opens its sockets itself, lets one bad connection end the server and never cuts a
-caller that stopped reading; here its protocol runs in a loop of ours that does better.
-"""
+"""Serves the application over sockets: TLS, connection cap, graceful drain. hypercorn speaks the protocol."""
 
 from __future__ import annotations
 
@@ -17,13 +13,13 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.logging import Logger
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.typing import LifespanState
 
-from .application import CONNECTION, Application
-from .connection import guard
+from .application import Application
+from .connection import PlainConnection, guard
 from .listening import describe, open_sockets
+from .protocol import Line
 from .tls import ServerTls
 
 _HANDSHAKE_SECONDS = 10.0
@@ -54,7 +50,10 @@ class Serving:
         self._log = log
         self._settings = app.settings
         self._context = WorkerContext(None)
-        self._open = 0
+        self._wrapped = ASGIWrapper(app)
+        self._open: set[PlainConnection] = set()
+        self._empty = trio.Event()
+        self._empty.set()
         self._stop = trio.Event()
         self._config = Config()
         self._config._log = _Log(log)
@@ -62,6 +61,11 @@ class Serving:
         self._config.h11_max_incomplete_size = _LARGEST_HEAD
         self._config.keep_alive_timeout = self._settings.idle_timeout_seconds
         self._config.ssl_handshake_timeout = _HANDSHAKE_SECONDS
+
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        while self._open:
+            await self._empty.wait()
 
     def stop(self) -> None:
         """Stop accepting; `run` returns when all is answered, at the latest after the drain time."""
@@ -81,16 +85,18 @@ class Serving:
         for listener in opened:
             listener.setblocking(False)
         ours = [] if sockets else [Path(s.getsockname()) for s in opened if s.family == socket.AF_UNIX]
-        lifespan = Lifespan(ASGIWrapper(self._app), self._config, LifespanState({}))
+        lifespan = Lifespan(self._wrapped, self._config, LifespanState({}))
         try:
             async with trio.open_nursery() as outer:
                 await outer.start(lifespan.handle_lifespan)
                 await lifespan.wait_for_startup()
                 async with trio.open_nursery() as connections:
-                    await self._accept(opened, connections, task_status)
-                    self._app.stopping.set()
-                    await self._context.terminated.set()
-                    connections.cancel_scope.deadline = trio.current_time() + self._settings.drain_seconds
+                    try:
+                        await self._accept(opened, connections, task_status)
+                        await self._drain()
+                    finally:  # before the nursery waits: a write under way is shielded and only a cut ends it
+                        self._cut_all()
+                        connections.cancel_scope.cancel()
                 await lifespan.wait_for_shutdown()
                 outer.cancel_scope.cancel()
         finally:
@@ -117,6 +123,19 @@ class Serving:
             await self._stop.wait()
             nursery.cancel_scope.cancel()
 
+    async def _drain(self) -> None:
+        """Wait for what is under way, but not for ever."""
+        self._app.stopping.set()
+        await self._context.terminated.set()
+        with trio.move_on_after(self._settings.drain_seconds):
+            await self.wait_empty()
+        if self._open:
+            self._log.warning("connections_cut", count=len(self._open))
+
+    def _cut_all(self) -> None:
+        for connection in self._open:
+            connection.cut()
+
     def _listener(self, opened: socket.socket) -> trio.abc.Listener[Any]:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(opened))
         if self._tls is None:
@@ -125,16 +144,14 @@ class Serving:
 
     async def _serve_one(self, stream: Any) -> None:
         """Serve one connection; what goes wrong in it stays in it."""
-        if self._open >= self._settings.max_connections:
+        if len(self._open) >= self._settings.max_connections:
             self._app.measure.refused.inc()
             await trio.aclose_forcefully(stream)
             return
         connection = guard(stream, self._settings.write_timeout_seconds)
-        state = ConnectionState({CONNECTION: connection})
-        self._open += 1
-        self._app.measure.connections.inc()
+        self._enter(connection)
         try:
-            await TCPServer(ASGIWrapper(self._app), self._config, self._context, state, connection)  # type: ignore[arg-type]
+            await Line(self._wrapped, self._config, self._context, connection).run()
         except trio.Cancelled:
             raise
         except Exception:
@@ -146,7 +163,17 @@ class Serving:
             if passing is not None:
                 raise passing from None
         finally:
-            self._open -= 1
-            self._app.measure.connections.dec()
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
+            connection.cut()
+            self._leave(connection)
+
+    def _enter(self, connection: PlainConnection) -> None:
+        if not self._open:
+            self._empty = trio.Event()
+        self._open.add(connection)
+        self._app.measure.connections.inc()
+
+    def _leave(self, connection: PlainConnection) -> None:
+        self._open.discard(connection)
+        self._app.measure.connections.dec()
+        if not self._open:
+            self._empty.set()

@@ -20,7 +20,7 @@ class ServerTls:
         certificate: Path,
         key: Path,
         *,
-        protocols: Sequence[str] = ("h2", "http/1.1"),
+        protocols: Sequence[str] = ("http/1.1",),
         table: str = "http",
     ) -> None:
         self._certificate = certificate
