@@ -206,8 +206,21 @@ class Settings:
     signature_validation: bool = option(
         True, help="false takes every delivery unchecked, for a try-out on a machine nobody else reaches"
     )
+    spool: bool = option(
+        True, help="keep deliveries on disk while the database is away; false answers them 503"
+    )
+    batch: int = option(250, help="events processed in one transaction")
+    concurrency: int = option(2, help="transactions that process events at a time")
+    max_retries: int = option(3, help="times an event that failed is tried again before it is buried")
+    retry_seconds: float = option(1.0, help="wait before the first further try; doubled each time")
 
     def __post_init__(self) -> None:
+        if not 1 <= self.batch <= 1000:
+            raise ValueError("batch: must be between 1 and 1000")
+        if not 1 <= self.concurrency <= 16:
+            raise ValueError("concurrency: must be between 1 and 16")
+        if not 0 <= self.max_retries <= 100 or self.retry_seconds <= 0:
+            raise ValueError("max_retries: must be between 0 and 100, and retry_seconds above 0")
         taken: dict[str, str] = {}
         for name, source in self.sources.items():
             if not _NAME.match(name):

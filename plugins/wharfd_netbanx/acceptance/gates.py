@@ -11,7 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import trio
+
 from ..config import Settings, Source
+from ..processing.staleness import Staleness
 from ..schemes import Headers, Key, PayPal, Reason, Unchecked, Verdict, Verifier, refuse
 from .admission import Gate
 from .certificates import Certificates
@@ -55,12 +58,18 @@ class Intake:
     certificates: Certificates = field(default_factory=Certificates)
     uses: dict[tuple[str, str], Use] = field(default_factory=dict)
     old_keys: Counter[tuple[str, str]] = field(default_factory=Counter)
-    reload_wanted: bool = False
+    stale: Staleness = field(default_factory=Staleness)
+    key_missed: trio.Event = field(default_factory=trio.Event)
 
     def open_gates(self) -> None:
         """Make the gate of every source, from the keys known now. Raises ValueError for one that cannot be."""
         for name, source in self.settings.sources.items():
             self.gates[name] = Gate(name, source, self._verifier(name, source), source.identity_rule)
+
+    def derives(self, source: str) -> bool:
+        """Whether transactions and accounts follow from the events of a source."""
+        gate = self.gates.get(source)
+        return gate is not None and gate.derives
 
     def take_keys(self, source: str, keys: list[Key]) -> None:
         """Use these stored keys from now on, beside those of the file."""
@@ -79,7 +88,7 @@ class Intake:
     def missed(self, gate: Gate, reason: Reason) -> None:
         """Note a refusal that a key we have not heard of would explain."""
         if gate.source.stored_keys and reason in _EXPLAINED_BY_A_NEW_KEY:
-            self.reload_wanted = True
+            self.key_missed.set()
 
     def _verifier(self, name: str, source: Source) -> Verifier:
         keys = [*source.typed_keys(), *self.stored_keys.get(name, [])]

@@ -43,6 +43,14 @@ _STAGES = {
     Status.CLEARED: (2, 10),
     Status.RETURNED: (3, 10),
 }
+_MAX_METADATA = 24
+_NO_METADATA = frozenset(
+    {
+        *("accountId", "id", "merchantRefNum", "amount", "currencyCode", "currency", "status", "paymentType"),
+        *("description", "txnTime", "statusTime", "updatedTime", "settlementStatus", "paymentId"),
+        *("settlementId", "customerIp", "paymentHandleToken", "email", "phone"),
+    }
+)
 _FAILURES = frozenset({Status.FAILED, Status.CANCELLED, Status.EXPIRED, Status.RETURNED})
 
 
@@ -79,6 +87,7 @@ class Transaction(msgspec.Struct, frozen=True):
     settlement_status: str | None = None
     reason: str = ""
     mode: str | None = None
+    metadata: dict[str, Any] = {}
     stamps: dict[str, str] = {}
 
 
@@ -187,7 +196,23 @@ def _facts(envelope: Envelope, payload: dict[str, Any]) -> dict[str, Any]:
         "parent_id": _parent(envelope, payload),
         "settlement_status": short_text(payload.get("settlementStatus"), 32),
         "mode": short_text(envelope.mode, 16),
+        "metadata": _metadata(payload) or None,
     }
+
+
+def _metadata(payload: dict[str, Any]) -> dict[str, Any]:
+    """The plain values of a payload that no column holds: few, short, and nothing that pays or identifies."""
+    found: dict[str, Any] = {}
+    for key, value in payload.items():
+        if len(found) == _MAX_METADATA:
+            break
+        if key in _NO_METADATA or len(key) > 64 or "\0" in key:
+            continue
+        if isinstance(value, bool) or (isinstance(value, int) and abs(value) <= MAX_MINOR):
+            found[key] = value
+        elif isinstance(value, str) and value:
+            found[key] = short_text(value)
+    return found
 
 
 def _parent(envelope: Envelope, payload: dict[str, Any]) -> str | None:
