@@ -215,8 +215,8 @@ class Settings:
     retry_seconds: float = option(1.0, help="wait before the first further try; doubled each time")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch <= 1000:
-            raise ValueError("batch: must be between 1 and 1000")
+        if not 2 <= self.batch <= 1000:
+            raise ValueError("batch: must be between 2 and 1000")
         if not 1 <= self.concurrency <= 16:
             raise ValueError("concurrency: must be between 1 and 16")
         if not 0 <= self.max_retries <= 100 or self.retry_seconds <= 0:

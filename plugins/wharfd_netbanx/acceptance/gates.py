@@ -62,7 +62,7 @@ class Intake:
     key_missed: trio.Event = field(default_factory=trio.Event)
 
     def open_gates(self) -> None:
-        """Make the gate of every source, from the keys known now. Raises ValueError for one that cannot be."""
+        """Make the gate of every source from the keys known now; raises ValueError where that cannot be."""
         for name, source in self.settings.sources.items():
             self.gates[name] = Gate(name, source, self._verifier(name, source), source.identity_rule)
 

@@ -125,10 +125,13 @@ def fold(
     *,
     new_id: Callable[[str], str],
 ) -> Folded:
-    """Apply the changes in order to what is known; the result does not depend on that order."""
+    """Apply the changes to what is known; the states that result do not depend on the order of changes.
+
+    What is announced on the way does, so they are taken in the order they happened as far as that is known.
+    """
     folded = Folded(dict(transactions), dict(accounts))
     before: dict[TransactionKey, Transaction | None] = {}
-    for change in changes:
+    for change in sorted(changes, key=_happened):
         folded.tags.update(change.tags)
         if change.transaction is not None:
             _fold_transaction(folded, before, change, change.transaction, new_id)
@@ -139,6 +142,11 @@ def fold(
             _count(folded, before[key], -1, known.owner)
             _count(folded, known.state, 1, known.owner)
     return folded
+
+
+def _happened(change: Change) -> datetime:
+    fact = change.transaction or change.account
+    return fact.happened_at if fact is not None else change.row.received_at
 
 
 def _fold_transaction(

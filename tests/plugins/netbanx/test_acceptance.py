@@ -102,9 +102,9 @@ async def test_refusals_that_cannot_be_written_are_counted_on(plugin):
 
     class Broken:
         async def execute(self, *args):
-            raise OSError
+            raise OSError("away")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="away"):
         await plugin.intake.refusals.write(Broken())
     await plugin.post(b"2", {})
     assert await plugin.intake.refusals.write(plugin.ctx.db) == 2
