@@ -1,3 +1,141 @@
-"""wharfd: the back office of a commerce business in one daemon."""
+"""wharfd: the back office of a commerce business in one daemon.
+
+These are the names a plugin imports, and all of them: `from wharfd import Route, hookimpl, sql`. They are
+loaded when first used, so that a command that needs one does not wait for the rest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache import Cache as Cache
+    from .clock import Clock as Clock
+    from .config import option as option
+    from .context import PluginContext as PluginContext
+    from .db import Database as Database
+    from .db import Queries as Queries
+    from .db import Record as Record
+    from .db import Statement as Statement
+    from .db import Transaction as Transaction
+    from .db import quoted as quoted
+    from .db import sql as sql
+    from .declare import AlertRule as AlertRule
+    from .declare import CacheFor as CacheFor
+    from .declare import Command as Command
+    from .declare import ConsolePage as ConsolePage
+    from .declare import EventType as EventType
+    from .declare import Finding as Finding
+    from .declare import Health as Health
+    from .declare import HealthCheck as HealthCheck
+    from .declare import IngestRoute as IngestRoute
+    from .declare import JobKind as JobKind
+    from .declare import Metric as Metric
+    from .declare import Migrations as Migrations
+    from .declare import Provides as Provides
+    from .declare import Rate as Rate
+    from .declare import Requires as Requires
+    from .declare import RetentionRule as RetentionRule
+    from .declare import Retry as Retry
+    from .declare import Route as Route
+    from .declare import Schedule as Schedule
+    from .declare import Subscription as Subscription
+    from .declare import WorkQueue as WorkQueue
+    from .errors import DatabaseBusy as DatabaseBusy
+    from .errors import DatabaseUnavailable as DatabaseUnavailable
+    from .errors import LeaseLost as LeaseLost
+    from .errors import NotReady as NotReady
+    from .errors import OutboundError as OutboundError
+    from .errors import Overloaded as Overloaded
+    from .errors import SecretError as SecretError
+    from .errors import ServiceUnavailable as ServiceUnavailable
+    from .errors import StatementTimeout as StatementTimeout
+    from .errors import UrlRefused as UrlRefused
+    from .errors import WharfdError as WharfdError
+    from .hookspecs import hookimpl as hookimpl
+    from .hookspecs import hookspec as hookspec
+    from .http import BadRequest as BadRequest
+    from .http import Conflict as Conflict
+    from .http import Event as SentEvent  # noqa: F401
+    from .http import EventStream as EventStream
+    from .http import FieldError as FieldError
+    from .http import Forbidden as Forbidden
+    from .http import Gone as Gone
+    from .http import HttpProblem as HttpProblem
+    from .http import Invalid as Invalid
+    from .http import NotFound as NotFound
+    from .http import Page as Page
+    from .http import Reply as Reply
+    from .http import Request as Request
+    from .http import Stream as Stream
+    from .http import TooMany as TooMany
+    from .http import Unavailable as Unavailable
+    from .http import decode_cursor as decode_cursor
+    from .http import encode_cursor as encode_cursor
+    from .http import offset_of as offset_of
+    from .http import page_of as page_of
+    from .http import paginate as paginate
+    from .http.outbound import ClientCertificate as ClientCertificate
+    from .http.outbound import NetworkPolicy as NetworkPolicy
+    from .http.outbound import OutboundClient as OutboundClient
+    from .http.outbound import OutboundResponse as OutboundResponse
+    from .http.outbound import check_header as check_header
+    from .http.outbound import parse_url as parse_url
+    from .ids import new_id as new_id
+    from .ingest import Delivery as Delivery
+    from .ingest import Reply as IngestReply  # noqa: F401
+    from .secrets import Secret as Secret
+    from .work import Again as Again
+    from .work import Batch as Batch
+    from .work import Bury as Bury
+    from .work import Cancel as Cancel
+    from .work import Done as Done
+    from .work import Hold as Hold
+    from .work import Job as Job
+    from .work import RetryAfter as RetryAfter
+    from .work import Snooze as Snooze
 
 __version__ = "0.1.0"
+
+# where each public name lives; `name=other` renames what would be mistaken for something else
+_HOMES = {
+    "cache": "Cache",
+    "clock": "Clock",
+    "config": "option",
+    "context": "PluginContext",
+    "db": "Database Queries Record Statement Transaction quoted sql",
+    "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
+    "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
+    "Route Schedule Subscription WorkQueue",
+    "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
+    "ServiceUnavailable StatementTimeout UrlRefused WharfdError",
+    "hookspecs": "hookimpl hookspec",
+    "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
+    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of paginate",
+    "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
+    "ids": "new_id",
+    "ingest": "Delivery IngestReply=Reply",
+    "secrets": "Secret",
+    "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
+}
+_PUBLIC = {
+    entry.partition("=")[0]: (module, entry.rpartition("=")[2])
+    for module, names in _HOMES.items()
+    for entry in names.split()
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _PUBLIC[name]
+    except KeyError:
+        raise AttributeError(f"wharfd has no public name {name!r}") from None
+    value = getattr(import_module(f".{module}", __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

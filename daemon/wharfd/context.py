@@ -6,7 +6,7 @@ name. It holds no way to the plugin manager, to other plugins' contexts or to th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +44,24 @@ class Services(Protocol):
         ...
 
 
+class Plugins(Protocol):
+    """What all plugins declared, and a way to call what they declared with their own context.
+
+    For plugins that work on others' declarations: alerts, retention, console, the event catalogue.
+    """
+
+    def declared(self, kind: type[T]) -> list[tuple[str, T]]:
+        """Return (plugin, declaration) for every declaration of that kind, in start order."""
+        ...
+
+    async def call(self, plugin: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function(ctx, *args)` with that plugin's context and await it if need be.
+
+        Raises `ServiceUnavailable` while the plugin is not running; what the function raises passes through.
+        """
+        ...
+
+
 class Hooks(Protocol):
     """Calls the extension points that this plugin added with `register_hookspecs`."""
 
@@ -65,6 +83,7 @@ class PluginContext(Generic[S]):
     jobs: Jobs
     events: Events
     services: Services
+    plugins: Plugins
     hooks: Hooks
     metrics: PluginMetrics
     http: OutboundClient
@@ -75,7 +94,6 @@ class PluginContext(Generic[S]):
     state_dir: Path
     nursery: trio.Nursery | None = None
     state: dict[str, Any] = field(default_factory=dict)
-    declared: Mapping[str, Any] = field(default_factory=dict)
 
     def now(self) -> datetime:
         """The time, in UTC; a test can set it. For due times and leases use the database's clock."""

@@ -75,6 +75,8 @@ class EmbeddedPostgresRefused(EmbeddedPostgresError):
     """The embedded PostgreSQL cannot run here until somebody has changed something."""
 
     exit_code = 78  # as with a wrong configuration: another try gives the same answer
+
+
 class CommitUnknown(DatabaseUnavailable):
     """The connection was lost while committing; whether the changes were kept is not known."""
 
@@ -175,8 +177,6 @@ class StateFolderError(WharfdError):
     """The state folder cannot be used."""
 
 
-class ListenError(WharfdError):
-    """An address cannot be listened on."""
 # -- Outbound HTTP -----------------------------------------------------------------------------------
 
 
@@ -217,7 +217,7 @@ class HeaderRefused(OutboundError):
 
 
 class AddressRefused(OutboundError):
-    """The host has an address that the network policy refuses; see [outbound] allow_networks."""
+    """The host has an address that the network policy refuses; `allow_networks` can open it."""
 
     kind = "refused_address"
 
@@ -262,8 +262,12 @@ class AnswerHeadTooLarge(OutboundError):
     """The answer's status line and headers are larger than wharfd accepts."""
 
     kind = "too_large_headers"
+
+
 class CannotListen(WharfdError):
     """An address cannot be listened on."""
+
+
 class ListenError(WharfdError):
     """A listener cannot open its address."""
 

@@ -73,7 +73,7 @@ class PluginHost:
         found = []
         for name, plugin in self.plugins.items():
             for attribute in dir(plugin.module) if plugin.module else ():
-                options = self._manager.parse_hookimpl_opts(plugin.module, attribute)  # type: ignore[arg-type]
+                options = self._manager.parse_hookimpl_opts(plugin.module, attribute)
                 if options is not None and not options["optionalhook"]:
                     hook = options["specname"] or attribute
                     caller = getattr(self._manager.hook, hook, None)

@@ -38,7 +38,11 @@ _MAX_TRACEBACK = 64 * 1024
 
 
 def get_logger(**fields: Any) -> structlog.stdlib.BoundLogger:
-    """Return a logger that puts these fields on every event."""
+    """Return a logger that puts these fields on every event.
+
+    It follows `configure` whenever that is called. Where thousands of events a second are possible, `.bind()`
+    it once while running: that copy is three times as fast and keeps to the configuration of that moment.
+    """
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger(**fields))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -65,6 +66,11 @@ class Registry:
         self.host = host
         self.order: tuple[str, ...] = tuple(host.plugins)
 
+    @property
+    def services(self) -> dict[str, str]:
+        """The services there are, by name, each with the plugin that provides it."""
+        return {service.key.name: plugin for plugin, service in self.of(Provides)}
+
     def of(self, kind: type[D], plugin: str | None = None) -> list[tuple[str, D]]:
         """Return (plugin, declaration) for every declaration of that kind, in start order."""
         return [
@@ -81,7 +87,7 @@ def collect(host: PluginHost, configuration: Configuration) -> tuple[Registry, l
     """Call every declaration hook of every plugin; return the registry and what the operator must mend."""
     problems: list[Problem] = []
     for plugin in list(_sound(host)):
-        _guarded(plugin, "register_hookspecs", lambda p=plugin: _add_hookspecs(host, p.name))
+        _guarded(plugin, "register_hookspecs", partial(_add_hookspecs, host, plugin.name))
     for name, hook in host.unknown_hooks():
         host.plugins[name].error = f"it implements {hook!r}, which is no hook; see docs/hooks.md"
     for plugin in _sound(host):
@@ -116,7 +122,7 @@ def _add_hookspecs(host: PluginHost, name: str) -> None:
 def _read_settings(
     host: PluginHost, configuration: Configuration, plugin: LoadedPlugin, problems: list[Problem]
 ) -> None:
-    kind = _guarded(plugin, "register_settings", lambda: host.call(plugin.name, "register_settings"))
+    kind = _guarded(plugin, "register_settings", partial(host.call, plugin.name, "register_settings"))
     if kind is None:
         for key in configuration.tables.get(plugin.name, {}):
             problems.append(
@@ -130,7 +136,7 @@ def _read_settings(
 def _declare(host: PluginHost, plugin: LoadedPlugin) -> None:
     for hook, kinds in DECLARATIONS.items():
         arguments = {} if hook == "register_migrations" else {"settings": plugin.settings}
-        result = _guarded(plugin, hook, lambda h=hook, a=arguments: host.call(plugin.name, h, **a))
+        result = _guarded(plugin, hook, partial(host.call, plugin.name, hook, **arguments))
         if plugin.broken:
             return
         values = tuple(result) if isinstance(result, Sequence) else () if result is None else (result,)
@@ -147,6 +153,9 @@ def _declare(host: PluginHost, plugin: LoadedPlugin) -> None:
 
 def _conflicts(registry: Registry) -> list[Problem]:
     claims: list[tuple[str, str]] = []
+    named: tuple[type[Any], ...] = (
+        WorkQueue, JobKind, Schedule, HealthCheck, Metric, AlertRule, RetentionRule,
+    )  # fmt: skip
     for plugin, route in registry.of(Route):
         claims += [(f"route {route.method} {_shape(path)}", plugin) for path in route.paths]
     for plugin, ingest in registry.of(IngestRoute):
@@ -161,7 +170,7 @@ def _conflicts(registry: Registry) -> list[Problem]:
         claims.append((f"console page {page.path}", plugin))
     for plugin, event in registry.of(EventType):
         claims.append((f"event type {event.event.type}", plugin))
-    for kind in (WorkQueue, JobKind, Schedule, HealthCheck, Metric, AlertRule, RetentionRule):
+    for kind in named:
         claims += [(f"{_words(kind)} {plugin}.{value.name}", plugin) for plugin, value in registry.of(kind)]
     return list(_twice(registry, claims))
 
@@ -196,7 +205,7 @@ def _words(kind: type[Any]) -> str:
 
 
 def _start_order(registry: Registry) -> tuple[tuple[str, ...], list[Problem]]:
-    providers = {service.key.name: plugin for plugin, service in registry.of(Provides)}
+    providers = registry.services
     problems, needs = [], {name: set[str]() for name in registry.order}
     for plugin, need in registry.of(Requires):
         provider = providers.get(need.key.name)

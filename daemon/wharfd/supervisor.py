@@ -85,6 +85,7 @@ class Supervised:
     last_error: str | None = None
     retry_at: float | None = None
     settled: trio.Event = field(default_factory=trio.Event)
+    ended: trio.Event = field(default_factory=trio.Event)
     _crashes: deque[float] = field(default_factory=lambda: deque(maxlen=CRASHES_ALLOWED))
     _failures: int = 0
     _resume: trio.Event = field(default_factory=trio.Event)
@@ -127,6 +128,7 @@ class Supervised:
             settle()
             if self.state is not State.FAILED:
                 self._move(State.STOPPED)
+            self.ended.set()
 
     async def _live_once(self, settle: Callable[[], None]) -> bool:
         """Live one life; True when the plugin should be tried again."""
@@ -251,6 +253,21 @@ class Supervisor:
         """Take a plugin under supervision; start it with `supervise`."""
         self.plugins[life.name] = Supervised(life, self._notify)
         return self.plugins[life.name]
+
+    def add_broken(self, name: str, origin: str, error: str) -> None:
+        """List a plugin that cannot run at all."""
+
+        async def nothing(*_: object) -> None:
+            """It has no life to live."""
+
+        broken = self.add(Life(name, origin, nothing, nothing))
+        broken.state, broken.last_error = State.FAILED, error
+        broken.ended.set()
+
+    async def stop(self, name: str) -> None:
+        """End a plugin in good order, and wait until it has."""
+        self.plugins[name].stop()
+        await self.plugins[name].ended.wait()
 
     def observe(self, observer: Callable[[str, str, str], Any]) -> None:
         """Call `observer(plugin, old, new)` at each change of state."""

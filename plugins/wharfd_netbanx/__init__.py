@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import trio
 
-from wharfd.context import PluginContext
-from wharfd.contracts.payments import AccountStatusChanged, PaymentFailed, PaymentReceived, PaymentRefunded
-from wharfd.declare import (
+from wharfd import (
     EventType,
     IngestRoute,
     Metric,
     Migrations,
+    PluginContext,
     RetentionRule,
     Subscription,
     WorkQueue,
+    hookimpl,
 )
-from wharfd.hookspecs import hookimpl
+from wharfd.contracts.payments import AccountStatusChanged, PaymentFailed, PaymentReceived, PaymentRefunded
 
 from . import declared, upkeep
 from .acceptance.routes import ingest_routes

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from wharfd.config import option
-from wharfd.errors import SecretError
-from wharfd.secrets import Secret
+from wharfd import Secret, SecretError, option
 
 from .schemes import (
     Key,
@@ -52,8 +50,8 @@ class KeySettings:
     id: str | None = option(
         None, help="what the key is called in events and logs; a fingerprint if not given"
     )
-    valid_from: datetime | None = option(None, help="the key counts from this time on")
-    valid_until: datetime | None = option(None, help="the key counts until just before this time")
+    from_: datetime | None = option(None, help="the key counts from this time on")
+    until: datetime | None = option(None, help="the key counts until just before this time")
     key_encoding: KeyEncoding | None = option(None, help="how this key is written, if unlike the source's")
 
 
@@ -150,8 +148,8 @@ class Source:
                     typed.value.reveal(),
                     typed.key_encoding or self.key_encoding,
                     id=typed.id,
-                    valid_from=typed.valid_from,
-                    valid_until=typed.valid_until,
+                    valid_from=typed.from_,
+                    valid_until=typed.until,
                 )
             except (ValueError, SecretError) as error:
                 raise ValueError(f"keys[{number}]: {error}") from None

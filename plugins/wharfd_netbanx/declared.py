@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from wharfd.declare import Metric, RetentionRule
+from wharfd import Metric, RetentionRule
 
 METRICS = [
     Metric("counter", "accepted_total", "Events accepted and committed, duplicates apart.", ("source",)),

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from wharfd.context import PluginContext
-from wharfd.errors import DatabaseUnavailable, StatementTimeout
+from wharfd import DatabaseUnavailable, PluginContext, StatementTimeout
 
 from .acceptance.gates import RELOAD_AT_MOST_EVERY, RELOAD_EVERY, Intake
 from .config import Settings

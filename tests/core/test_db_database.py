@@ -193,11 +193,19 @@ async def test_session_keeps_one_connection_and_leaves_nothing_behind(db):
         assert await session.fetchval(pid) == first
     with pytest.raises(RuntimeError, match="the database session is over"):
         await session.fetchval(pid)
-    free = sql("free", "SELECT pg_try_advisory_xact_lock(1)")
-    with trio.fail_after(5):
-        while not await db.fetchval(free):  # the pool resets the connection in the background
-            await trio.lowlevel.checkpoint()
+    assert await db.fetchval(sql("free", "SELECT pg_try_advisory_xact_lock(1)"))
     assert await db.fetchval(sql("show", "SELECT current_setting('statement_timeout')")) == "30s"
+
+
+async def test_a_cancelled_session_frees_its_locks_before_it_ends(db):
+    for _ in range(5):
+        with trio.move_on_after(0.02) as scope:
+            async with db.session() as session:
+                await session.execute(sql("lock", "SELECT pg_advisory_lock(1)"))
+                async with session.transaction() as tx:
+                    await tx.fetchval(SLEEP, 30)
+        assert scope.cancelled_caught
+        assert await db.fetchval(sql("free", "SELECT pg_try_advisory_xact_lock(1)"))
 
 
 async def test_statistics_count_by_name_without_arguments(db):

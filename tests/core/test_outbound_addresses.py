@@ -130,6 +130,12 @@ def test_local_nat64_prefixes_of_every_length_are_read():
         assert IPv4Address("10.0.0.1") in embedded_v4(IPv6Address(text)), length
 
 
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "fd00:ec2::254%1", "2606:4700::1111%1", "localhost", ""])
+def test_what_is_no_plain_address_is_refused(text):
+    with pytest.raises(AddressRefused):
+        NetworkPolicy(allow_networks=("::/0",)).check_addresses("shop.example", [text])
+
+
 def test_a_bad_network_in_the_policy_is_an_error():
     with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
         NetworkPolicy(allow_networks=("10.0.0.1/8",))

@@ -2,10 +2,11 @@
 
 import pytest
 import trio
+import trio.testing
 
-from wharfd.breaker import Breaker
 from wharfd.errors import RedisRefused, RedisUnavailable
 from wharfd.redis import Script, open_redis
+from wharfd.redis.breaker import Breaker
 from wharfd.testing.redis import RedisServer
 
 
@@ -22,7 +23,7 @@ def server(tmp_path):
 @pytest.fixture
 async def link(bridge, server):
     breaker = Breaker(failures=2, first_pause=0.1, longest_pause=0.2)
-    async with open_redis(bridge, server.url(), breaker=breaker) as opened:
+    async with open_redis(bridge, server.url(), breaker=breaker, operation_seconds=0.5) as opened:
         yield opened
 
 
@@ -59,28 +60,72 @@ async def test_no_server_at_all(bridge, tmp_path):
             await link.run(lambda redis: redis.ping())
 
 
-async def test_a_slow_server_costs_one_deadline_and_then_nothing(link, server):
-    await link.run(lambda redis: redis.ping())
-    server.pause()
-    start = trio.current_time()
-    refused = 0
+async def test_a_slow_server_costs_one_deadline_and_then_nothing(bridge, server):
+    breaker = Breaker(failures=2, first_pause=5, longest_pause=5)
+    async with open_redis(bridge, server.url(), breaker=breaker) as link:
+        server.pause()
+        start = trio.current_time()
+        refused = 0
 
-    async def ask():
-        nonlocal refused
-        with pytest.raises(RedisUnavailable):
-            await link.run(lambda redis: redis.ping())
-        refused += 1
+        async def ask():
+            nonlocal refused
+            with pytest.raises(RedisUnavailable):
+                await link.run(lambda redis: redis.ping())
+            refused += 1
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(200):  # more than there are connections: the wait for one counts too
-            nursery.start_soon(ask)
-    assert refused == 200
-    assert trio.current_time() - start < 1.0
-    start = trio.current_time()
-    await ask()
-    assert trio.current_time() - start < 0.02
-    assert not link.available
-    assert link.statistics().breaker_open
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):  # more than there are connections: the wait for one counts too
+                nursery.start_soon(ask)
+        assert refused == 200
+        assert trio.current_time() - start < 1.0
+        with trio.fail_after(2):
+            while link.available:
+                await ask()
+        asked = link.statistics().operations
+        for _ in range(1000):
+            await ask()
+        assert link.statistics().operations == asked
+        assert link.statistics().breaker_opened == 1
+        server.resume()
+
+
+async def test_a_crowd_does_not_open_the_breaker(bridge, server):
+    async with open_redis(bridge, server.url(), connections=2) as link:
+        refused = []
+
+        async def hold():
+            await link.run(lambda redis: redis.blpop([b"never"], timeout=0.3), seconds=5)
+
+        async def ask():
+            with pytest.raises(RedisUnavailable, match="in use") as caught:
+                await link.run(lambda redis: redis.ping())
+            refused.append(caught.value)
+
+        async with trio.open_nursery() as nursery:
+            await hold()  # so that both connections are there before the crowd
+            nursery.start_soon(hold)
+            nursery.start_soon(hold)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(50):
+                nursery.start_soon(ask)
+        assert (len(refused), link.statistics().crowded) == (50, 50)
+        assert link.statistics().breaker_opened == 0
+        assert await link.run(lambda redis: redis.ping(), seconds=5)
+
+
+async def test_callers_are_served_in_their_order(bridge, server):
+    async with open_redis(bridge, server.url(), connections=2, operation_seconds=5) as link:
+        counts = [0] * 6
+
+        async def ask(number):
+            while sum(counts) < 600:
+                await link.run(lambda redis: redis.ping())
+                counts[number] += 1
+
+        async with trio.open_nursery() as nursery:
+            for number in range(6):
+                nursery.start_soon(ask, number)
+        assert min(counts) > 80
 
 
 async def test_it_comes_back_by_itself(link, server):

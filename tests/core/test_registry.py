@@ -55,7 +55,7 @@ def test_the_same_path_with_another_method_is_no_conflict():
 def test_an_ingest_path_claims_post():
     ingest = (
         "@hookimpl\ndef register_ingest(settings):\n"
-        "    return [IngestRoute(source='s', paths=('/hook',), admit=handler, store=handler)]"
+        "    return [IngestRoute(source='s', paths=('/hook',), admit=handler, store=handler, spool=False)]"
     )
     _, problems = gather(a=ingest, b=routes("/hook", method="POST"))
     assert [p.where for p in problems] == ["route POST /hook"]

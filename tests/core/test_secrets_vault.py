@@ -6,6 +6,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from wharfd.db import sql
 from wharfd.errors import (
@@ -346,6 +347,23 @@ async def test_keep_fresh_follows_a_rotation_elsewhere(db, master, vault):
             while await other.current_key_id(TABLE) != new:
                 await db.fetchval(COUNT_KEYS)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_daemon_that_misses_the_new_master_key_serves_on_and_says_so(db, master, vault):
+    sealed = await vault.seal(TABLE, COLUMN, "1", PLAINTEXT)
+    await rotate_master(db, MasterKeys([MasterKey.make(), master]))
+    newer = MasterKey.make()
+    other = Vault(DataKeyTable(db), MasterKeys([newer]))
+    await other.prepare("wharfd.other")
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: vault.keep_fresh(every_seconds=0.01))
+            with trio.fail_after(10):
+                while not logs:
+                    await db.fetchval(COUNT_KEYS)
+            nursery.cancel_scope.cancel()
+    assert f"wrapped with master key {newer.id}, but configured is {master.id}" in logs[0]["reason"]
+    assert await vault.open(TABLE, COLUMN, "1", sealed) == PLAINTEXT
 
 
 # -- rights and dumps ---------------------------------------------------------------------------------

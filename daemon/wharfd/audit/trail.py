@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from ..db import Database, Transaction, sql
-from ..errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable, StatementTimeout
 from ..ids import new_id
 from ..log import every, get_logger
 from ..redaction import redact_fields
@@ -115,7 +115,7 @@ class Audit:
             try:
                 while await self.seal_pending() == sealing.BATCH_ROWS:
                     pass
-            except DatabaseUnavailable as exc:
+            except (DatabaseUnavailable, StatementTimeout) as exc:
                 self._log.warning("audit_sealing_waits", reason=str(exc), **every(60))
                 await trio.sleep(every_seconds)
             else:

@@ -32,7 +32,7 @@ def example_text() -> str:
     for section in dataclasses.fields(CoreSettings):
         kind = section.default_factory
         assert kind is not dataclasses.MISSING
-        parts.append(f"## {section.metadata['help']}\n[{section.name}]\n\n{_options(kind)}")  # type: ignore[arg-type]
+        parts.append(f"## {section.metadata['help']}\n[{section.name}]\n\n{_options(kind)}")
     parts.append(_PLUGINS_HEAD + "\n" + _options(PluginSettings))
     parts += [text for _, text in plugin_examples()]
     return "\n".join(part.rstrip() + "\n" for part in parts)

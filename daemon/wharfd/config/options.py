@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from ..errors import Problem, SecretError
+from ..errors import Problem, SecretUnreadable
 from ..secrets import Secret, resolve_secret
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def option(
 
 
 @cache
-def field_types(kind: type[Any]) -> dict[str, Any]:
+def field_types(kind: Any) -> dict[str, Any]:
     """Return the resolved types of a settings dataclass."""
     return get_type_hints(kind)
 
@@ -80,7 +80,9 @@ class Reader:
             self.problem(where, f"expected a table, got {_shown(table)}")
             return None
         before = len(self.problems)
-        fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
+        kinds = field_types(cast(Any, kind))
+        # A field whose name is a word of Python (from_) is written without its underscore.
+        fields = {f.name.rstrip("_"): f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
         for name in table:
             if name not in fields:
                 self.problem(
@@ -90,7 +92,7 @@ class Reader:
         for name, field in fields.items():
             here = f"{where}.{name}" if where else name
             if name in table:
-                values[name] = self._convert(field_types(kind)[name], table[name], here)
+                values[field.name] = self._convert(kinds[field.name], table[name], here)
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 self.problem(here, "missing", field.metadata.get("help", ""))
         if len(self.problems) > before:
@@ -175,8 +177,8 @@ class Reader:
     def _resolve(self, kind: Any, value: Any, where: str) -> Any:
         try:
             secret = resolve_secret(value, environ=self._environ, credentials_dir=self._credentials_dir)
-        except SecretError as error:
-            self.problem(where, str(error))
+        except SecretUnreadable as error:
+            self.problem(where, error.what, error.hint)
             return None
         return secret if kind is Secret else kind(secret.reveal())
 

@@ -51,14 +51,7 @@ class HttpSettings:
     )
     trusted_proxies: Networks = option((), help="networks whose X-Forwarded-For is believed")
     open_metrics: bool = option(False, help="serve /metrics without credentials")
-    access_log: Literal["off", "errors", "all"] = option(
-        "errors", help="which requests are logged", live=True
-    )
-    operator_token: Secret | None = option(
-        None,
-        help="a second token that may read everything and change nothing",
-        example='{ file = "/etc/wharfd/operator.token" }',
-    )
+    access_log: Literal["off", "debug", "info"] = option("debug", help="level at which requests are logged")
     max_connections: int = option(1000, help="connections the API keeps at a time")
 
     def __post_init__(self) -> None:

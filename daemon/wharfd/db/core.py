@@ -8,7 +8,7 @@ CORE = (
     "wharfd",
     Migrations(
         "wharfd.db",
-        partitioned=("wharfd.audit", "wharfd.events"),
+        partitioned=("wharfd.events", "wharfd.audit"),
         keep_forever=("wharfd.migrations", "wharfd.data_keys", "wharfd.audit", "wharfd.audit_seals"),
     ),
 )

@@ -99,8 +99,9 @@ class Database(Queries):
             yield session
         finally:
             session.end()
-            link.suspect = True  # settings and locks may be left on it: let the pool reset it
-            self._pool.release(link)
+            # Settings and locks may be left on it. The caller waits, so that its locks are free afterwards.
+            with trio.CancelScope(shield=True):
+                await self._pool.mend(link)
 
     async def repeat(
         self,

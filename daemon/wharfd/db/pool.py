@@ -24,6 +24,7 @@ _log = structlog.get_logger("wharfd.db.pool")
 
 _TEND_SECONDS = 5.0
 _MEND_SECONDS = 5.0
+_MEND_ATTEMPTS = 3
 _LIFETIME_SPREAD = 0.2  # so that connections opened together are not replaced together
 
 
@@ -65,13 +66,21 @@ class PoolStatistics:
 
 async def _clean(raw: asyncpg.Connection) -> None:
     """End any transaction and reset the session (asyncio side); waits for a running cancellation first."""
-    if raw.is_closed():
-        raise ConnectionResetError("the connection is closed")
-    if raw.is_in_transaction():
-        await raw.execute("ROLLBACK")
-    await raw.reset()
-    if raw.is_in_transaction():  # a BEGIN that was under way when its caller was cancelled
-        await raw.execute("ROLLBACK")
+    for _ in range(_MEND_ATTEMPTS):
+        if raw.is_closed():
+            raise ConnectionResetError("the connection is closed")
+        try:
+            if raw.is_in_transaction():
+                await raw.execute("ROLLBACK")
+            await raw.reset()
+            if raw.is_in_transaction():  # a BEGIN that was under way when its caller was cancelled
+                await raw.execute("ROLLBACK")
+                await raw.reset()
+            return
+        except asyncpg.QueryCanceledError:
+            # The server may act on a cancel request only after the statement it was meant for.
+            continue
+    raise ConnectionResetError("the connection keeps being cancelled")
 
 
 class Pool:
@@ -189,7 +198,7 @@ class Pool:
         elif self._closed:
             self._drop(link)
         elif link.suspect or raw.is_in_transaction():
-            self._nursery.start_soon(self._mend, link)
+            self._nursery.start_soon(self.mend, link)
         elif trio.current_time() >= link.retire_at:
             self._nursery.start_soon(self._retire, link)
         else:
@@ -210,8 +219,8 @@ class Pool:
             link.raw.terminate()
         self._give_place()
 
-    async def _mend(self, link: Link) -> None:
-        """Bring a connection in doubt back to a clean session, or drop it."""
+    async def mend(self, link: Link) -> None:
+        """Take a connection back after bringing it to a clean session; drop it when that fails."""
         mended = False
         try:
             with trio.move_on_after(_MEND_SECONDS):

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import structlog
 import trio
 
-from ..errors import CommitUnknown, DatabaseUnavailable, TransactionAborted
+from ..errors import CommitUnknown, DatabaseUnavailable, StatementTimeout, TransactionAborted
 from .pool import Link
 from .queries import Call, Queries, Runner, nothing
 
@@ -19,6 +19,7 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 _log = structlog.get_logger("wharfd.db.transaction")
 _ROLLBACK_SECONDS = 5.0
+_UNDO_ATTEMPTS = 3
 _LEVELS = {
     "read_committed": "READ COMMITTED",
     "repeatable_read": "REPEATABLE READ",
@@ -94,13 +95,17 @@ class Transaction(Queries):
             return
         command = f"ROLLBACK TO {name}; RELEASE {name}"
         with trio.CancelScope(shield=True):
-            try:
-                await self._ask("rollback_to", lambda c: c.execute(command), timeout=_ROLLBACK_SECONDS)
-            except Exception as failure:  # the error that led here goes on; the transaction cannot commit
-                self._link.suspect = True
-                _log.warning("savepoint_not_undone", error=str(failure))
-            else:
+            for _ in range(_UNDO_ATTEMPTS):
+                try:
+                    await self._ask("rollback_to", lambda c: c.execute(command), timeout=_ROLLBACK_SECONDS)
+                except StatementTimeout:
+                    continue  # the server may act on a cancel request after the statement it was meant for
+                except Exception as failure:  # what led here is raised on; the transaction cannot commit
+                    _log.warning("savepoint_not_undone", error=str(failure))
+                    break
                 self._link.suspect = False
+                return
+            self._link.suspect = True
 
 
 class Lender(Protocol):

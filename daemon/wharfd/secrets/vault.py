@@ -14,7 +14,15 @@ from typing import Protocol
 
 import trio
 
-from ..errors import DamagedSecret, DatabaseUnavailable, KeyNotLoaded, SecretError, UnknownKey
+from ..errors import (
+    DamagedSecret,
+    DatabaseUnavailable,
+    KeyNotLoaded,
+    SecretError,
+    StatementTimeout,
+    UnknownKey,
+)
+from ..log import every, get_logger
 from . import sealed as form
 from .keys import DataKey, Kind, MasterKeys, WrappedKey
 from .sealed import Place
@@ -160,13 +168,13 @@ class Vault:
             ring.current = current
 
     async def keep_fresh(self, *, every_seconds: float = 30.0) -> None:
-        """Run `refresh` for ever; a database that is away is waited for with the keys in memory."""
+        """Run `refresh` for ever. When it fails, the keys in memory serve on and the reason is logged."""
         while True:
             await trio.sleep(every_seconds)
             try:
                 await self.refresh()
-            except DatabaseUnavailable:
-                continue
+            except (DatabaseUnavailable, StatementTimeout, SecretError) as exc:
+                get_logger().warning("data_keys_not_refreshed", reason=str(exc), **every(300))
 
     async def rotate_data_key(self, table: str) -> int:
         """Seal new values of the table with a new data key from now on and return its id.

@@ -14,11 +14,11 @@ from asyncpg import Record
 
 from ..db import Database, sql
 from .finishing import Finisher
+from .fragments import CLAIM_LIMIT, KEYS_PER_CLAIM
 from .job import Job
 from .outcomes import Verdict
 from .queue import Queue
 from .retry import spread, told
-from .statements import CLAIM_LIMIT, KEYS_PER_CLAIM
 
 # Counting what runs of a key and taking more must not overlap between daemons. The lock is taken by a
 # statement of its own, because the claim's view of the table must be younger than the lock.

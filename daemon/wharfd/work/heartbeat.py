@@ -11,9 +11,9 @@ import trio
 from ..db import Database
 from ..errors import DatabaseUnavailable, StatementTimeout
 from .finishing import Finisher
+from .fragments import CLAIM_LIMIT
 from .job import Job
 from .queue import Queue
-from .statements import CLAIM_LIMIT
 
 BEATS_PER_LEASE = 6
 _log = structlog.get_logger("wharfd.work.heartbeat")

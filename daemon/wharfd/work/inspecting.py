@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..db import Statement, sql
+from .fragments import KEYS_PER_CLAIM, among, history
 from .queue import Queue
-from .statements import KEYS_PER_CLAIM, among, history
 
 COUNT_LIMIT = 10_000
 GROUP = 1000  # rows per statement that changes many

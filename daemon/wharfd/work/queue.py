@@ -10,8 +10,9 @@ import msgspec
 from asyncpg import Record
 
 from ..declare import WorkQueue
+from .fragments import Columns
 from .job import Desk, Job
-from .statements import Columns, Statements, build
+from .statements import Statements, build
 
 Enrich = Callable[[Sequence[Job[Any]]], Awaitable[None]]
 

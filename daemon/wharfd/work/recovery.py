@@ -12,10 +12,10 @@ import trio
 from ..db import Database
 from ..errors import DatabaseUnavailable, StatementTimeout
 from .finishing import Buried
+from .fragments import RECOVER_LIMIT
 from .job import key_text
 from .queue import Queue
 from .retry import spread
-from .statements import RECOVER_LIMIT
 from .waking import Bell
 
 _SPREAD_SECONDS = 2.0  # rows of a dead daemon come back over this time, or a tenth of a short lease

@@ -18,13 +18,13 @@ from ..db import Database
 from ..errors import DatabaseUnavailable, StatementTimeout
 from .claiming import Claimer
 from .finishing import Buried, Finisher
+from .fragments import CLAIM_LIMIT
 from .handling import Handling
 from .heartbeat import Heartbeat
 from .job import Job
 from .outcomes import handed_back
 from .queue import Queue
 from .recovery import Recovery
-from .statements import CLAIM_LIMIT
 from .waking import Bell
 
 POLL_SECONDS = (1.0, 5.0)  # shortest and longest wait of an idle queue that nobody wakes

@@ -16,7 +16,7 @@ import msgspec
 from ..db import Database, sql
 from ..declare import WorkQueue
 from ..errors import WorkTableError
-from .statements import PARKED, Columns, blocking
+from .fragments import PARKED, Columns, blocking
 
 WORK_COLUMNS: Mapping[str, tuple[str, str]] = {
     "state": ("text", "text NOT NULL DEFAULT 'ready'"),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from wharfd.ids import new_id
+from wharfd import new_id
 
 from ..config import Source
 from ..model.envelope import Unreadable, parse, short_text

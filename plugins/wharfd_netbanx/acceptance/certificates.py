@@ -13,8 +13,7 @@ from datetime import timedelta
 import structlog
 import trio
 
-from wharfd.errors import WharfdError
-from wharfd.http.outbound import OutboundClient
+from wharfd import OutboundClient, WharfdError
 
 from ..schemes.paypal import MAX_CERTIFICATE_BYTES
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from wharfd.db import Database, sql
+from wharfd import Database, sql
 
 from .admission import Arrival
 

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from wharfd.context import PluginContext
-from wharfd.db import Transaction
-from wharfd.declare import IngestRoute
-from wharfd.ingest import Delivery, Reply
+from wharfd import Delivery, IngestRoute, PluginContext, Transaction
+from wharfd import IngestReply as Reply  # type: ignore[attr-defined]
 
 from ..config import Settings, Success
 from ..schemes import Answer, Reason

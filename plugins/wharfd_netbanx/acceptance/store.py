@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from wharfd.db import Queries, sql
-from wharfd.ids import new_id
+from wharfd import Queries, new_id, sql
 
 from .admission import Admission, Entry
 

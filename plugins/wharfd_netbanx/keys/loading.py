@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from wharfd.context import PluginContext
-from wharfd.errors import SecretError
+from wharfd import PluginContext, SecretError
 
 from ..acceptance.gates import Intake
 from ..config import Settings

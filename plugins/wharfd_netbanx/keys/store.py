@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from asyncpg import Record
-
-from wharfd.db import Queries, sql
+from wharfd import Queries, Record, sql
 
 _COLUMNS = """id, source, owner, name, description, key_encoding, fingerprint, version, active, valid_from,
   valid_until, created_at, updated_at, created_by, last_used_at, use_count"""

@@ -6,10 +6,7 @@ itself. What only the database refuses is found by the engine, which halves a fa
 
 from __future__ import annotations
 
-from wharfd.context import PluginContext
-from wharfd.declare import Retry, WorkQueue
-from wharfd.ids import new_id
-from wharfd.work import Batch, Bury, Job
+from wharfd import Batch, Bury, Job, PluginContext, Retry, WorkQueue, new_id
 
 from ..acceptance.gates import Intake
 from ..config import Settings

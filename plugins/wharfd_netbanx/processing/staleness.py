@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import trio
 
-from wharfd.cache import Cache
+from wharfd import Cache
 
 PAUSE_SECONDS = 1.0
 

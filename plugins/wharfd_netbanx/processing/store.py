@@ -10,9 +10,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from asyncpg import Record
-
-from wharfd.db import Queries, sql
+from wharfd import Queries, Record, sql
 
 from ..model.accounts import Account, HistoryEntry, PaymentMethod
 from ..model.derive import Transaction

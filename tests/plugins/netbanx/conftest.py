@@ -74,6 +74,7 @@ class Plugin:
             limits=None,
             clock=Clock(),
             state_dir=None,
+            plugins=None,
         )
         self.committer = GroupCommitter(db.transaction, log=self.log)
         self.answerer = Answerer(self.committer, log=self.log)

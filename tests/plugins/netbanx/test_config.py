@@ -55,7 +55,7 @@ def test_every_setting_has_its_sentence():
 def test_keys_in_every_form():
     settings, problems = source(
         f"""keys = [{{ env = "NETBANX_HMAC_KEY" }}, "UUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=",
-        {{ value = {{ env = "NETBANX_HMAC_KEY" }}, id = "old", valid_until = 2026-09-01T00:00:00Z }},
+        {{ value = {{ env = "NETBANX_HMAC_KEY" }}, id = "old", until = 2026-09-01T00:00:00Z }},
         {{ value = "{"ab" * 32}", id = "hex", key_encoding = "hex" }}]"""
     )
     assert problems == []

@@ -11,7 +11,7 @@ import tomli
 
 from ...declare import Command
 from ..client import Client
-from . import configuration, daemon, database, doctor, plugins, schedules, secrets, work
+from . import configuration, daemon, database, plugins, schedules, secrets, work
 
 CORE: tuple[Command, ...] = (
     *daemon.COMMANDS,
@@ -21,7 +21,6 @@ CORE: tuple[Command, ...] = (
     *schedules.COMMANDS,
     *work.COMMANDS,
     *secrets.COMMANDS,
-    *doctor.COMMANDS,
 )
 
 

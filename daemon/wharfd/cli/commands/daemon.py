@@ -22,9 +22,9 @@ def _run(arguments: argparse.Namespace, client: Client) -> int:
 
 def _init(arguments: argparse.Namespace, client: Client) -> int:
     """Make what a first start would make, so that a package can do it before the service starts."""
-    from ...app import prepare, run_until_stopped
+    from ...app import initialise_and_stop, prepare
 
-    return run_until_stopped(prepare(arguments.config, arguments.state_dir, os.environ), only_prepare=True)
+    return initialise_and_stop(prepare(arguments.config, arguments.state_dir, os.environ))
 
 
 def _status(arguments: argparse.Namespace, client: Client) -> int:

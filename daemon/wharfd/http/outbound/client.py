@@ -152,7 +152,7 @@ class OutboundClient:
                 method, url, headers, body, policy or self.policy, ca, client_cert, connect_deadline,
                 max_response_bytes,
             )  # fmt: skip
-            with trio.move_on_after(deadline):
+            with trio.move_on_after(max(0.0, deadline)):
                 reader = await self._perform(call, progress)
                 return _response(reader, progress, trio.current_time() - start)
             raise OutboundTimeout(

@@ -68,7 +68,7 @@ class NetworkPolicy:
         """
         for text in addresses:
             try:
-                reason = self.refusal(ip_address(text))
+                reason = "it has a zone" if "%" in text else self.refusal(ip_address(text))
             except ValueError:
                 reason = "not an IP address"
             if reason is not None:

@@ -50,7 +50,9 @@ class Breaker:
         try:
             yield
         except failures:
-            self._fail()
+            self._failed += 1
+            if probe or self._failed == self._needed:  # those who began before it opened add nothing
+                self._pause_again()
             raise
         else:
             self._failed = 0
@@ -59,10 +61,8 @@ class Breaker:
             if probe:
                 self._probing = False
 
-    def _fail(self) -> None:
-        self._failed += 1
-        if self.open:
-            self.opened += self._failed == self._needed
-            self._pause = min(self._longest_pause, self._pause * 2 or self._first_pause)
-            # spread, so that the nodes of an installation do not come back as one
-            self._open_until = self._now() + self._pause * random.uniform(0.8, 1.2)  # noqa: S311
+    def _pause_again(self) -> None:
+        self.opened += self._failed == self._needed
+        self._pause = min(self._longest_pause, self._pause * 2 or self._first_pause)
+        # spread, so that the nodes of an installation do not come back as one
+        self._open_until = self._now() + self._pause * random.uniform(0.8, 1.2)  # noqa: S311

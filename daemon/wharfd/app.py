@@ -1,0 +1,215 @@
+"""The whole start and stop order of the daemon, top to bottom.
+
+`prepare` reads and checks everything that can be known without opening anything; `run` opens it all in order
+and gives it back in reverse. What the parts do is theirs; here is only when.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import trio
+
+from . import log as logging
+from .config import Configuration, configuration_text, load_configuration
+from .db import open_bridge
+from .db.bridge import unwrapped
+from .errors import ConfigError
+from .front import Sockets, open_front
+from .http import BoundRoute
+from .life import PluginLives
+from .loading import PluginHost, find_plugins
+from .machinery import Machinery, open_machinery
+from .opening import migrate, node_name, opened_database
+from .registry import Registry, collect
+from .state import own_state_folder
+from .supervisor import Supervisor
+from .systemd import Notifier, listen_fds
+from .watching import open_health, watch_process
+
+log = structlog.get_logger("wharfd.app")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration that is good, and the plugins it names."""
+
+    path: Path | None
+    state_dir: Path
+    configuration: Configuration
+    registry: Registry
+
+
+@dataclass(frozen=True)
+class Running:
+    """A daemon that serves: where, with what, and how to end it."""
+
+    api: list[str]
+    ingest: list[str]
+    machinery: Machinery
+    supervisor: Supervisor
+    lives: PluginLives
+    stop: trio.Event = field(default_factory=trio.Event)
+
+
+def prepare(path: Path | None, state_dir: Path, environ: Mapping[str, str]) -> Prepared:
+    """Read the configuration, import the plugins and gather what they declare.
+
+    Raises `ConfigError` with everything that is wrong, in one report. A plugin that cannot be loaded is not
+    in it: it is kept as broken, and the others run.
+    """
+    configuration = load_configuration(configuration_text(path), environ, name=str(path or "configuration"))
+    host = PluginHost()
+    found, missing = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)
+    for plugin in found:
+        host.add(plugin)
+    registry, wrong = collect(host, configuration)
+    problems = [*configuration.problems, *missing, *wrong]
+    if problems:
+        raise ConfigError(problems)
+    return Prepared(path, state_dir, configuration, registry)
+
+
+def run_until_stopped(prepared: Prepared) -> int:
+    """Run the daemon in this process until SIGTERM or SIGINT; return the exit code."""
+    core = prepared.configuration.core
+    levels = {n: p.log_level for n, p in prepared.configuration.plugins.items() if p.log_level}
+    logging.configure(core.log.level, core.log.format, plugin_levels=levels)
+
+    under_systemd = "NOTIFY_SOCKET" in os.environ
+
+    async def main() -> None:
+        with unwrapped(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def serve(task_status: trio.TaskStatus[Running]) -> None:
+                    await run(prepared, task_status=task_status)
+                    nursery.cancel_scope.cancel()
+
+                running: Running = await nursery.start(serve)
+                if not under_systemd:
+                    greet(running)
+                await anext(signals)
+                running.stop.set()
+                await anext(signals)  # whoever asks twice does not want to wait
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    return 0
+
+
+async def run(
+    prepared: Prepared,
+    *,
+    environ: MutableMapping[str, str] = os.environ,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the daemon until `Running.stop` is set; started when it serves."""
+    core, registry = prepared.configuration.core, prepared.registry
+    notifier = Notifier.from_environment(environ)
+    sockets = Sockets.open(core, listen_fds(environ))
+    with sockets, own_state_folder(prepared.state_dir) as state:
+        async with (
+            open_bridge() as bridge,
+            trio.open_nursery() as ground,
+            opened_database(bridge, core, state, ground) as db,
+        ):
+            await migrate(db, registry)
+            supervisor = Supervisor()
+            async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
+                lives = PluginLives(machinery, registry)
+                health = open_health(lives, supervisor)
+                routes: list[BoundRoute] = []
+                async with open_front(core, sockets, lives, health, routes) as front:
+                    await ground.start(machinery.run)
+                    await ground.start(watch_process, machinery, registry, notifier, environ)
+                    async with trio.open_nursery() as plugins:
+                        await _start_plugins(prepared, lives, supervisor, plugins)
+                        await ground.start(front.serve)
+                        running = Running(front.api_urls, front.ingest_urls, machinery, supervisor, lives)
+                        log.info("serving", api=running.api, ingest=running.ingest)
+                        notifier.ready(f"serving on {' and '.join(running.api + running.ingest)}")
+                        task_status.started(running)
+
+                        await running.stop.wait()
+                        notifier.stopping("finishing what was accepted")
+                        log.info("stopping")
+                        with trio.move_on_after(core.daemon.stop_timeout.total_seconds()) as limit:
+                            await front.drain()
+                            await _stop_plugins(lives, supervisor)
+                        if limit.cancelled_caught:
+                            log.warning("stop_cut_short", hint="raise [daemon] stop_timeout")
+                        plugins.cancel_scope.cancel()
+                    ground.cancel_scope.cancel()
+    log.info("stopped")
+
+
+def initialise_and_stop(prepared: Prepared) -> int:
+    """Do `initialise` and nothing else; return the exit code."""
+    core = prepared.configuration.core
+    logging.configure(core.log.level, core.log.format)
+    with unwrapped():
+        trio.run(initialise, prepared)
+    return 0
+
+
+async def initialise(prepared: Prepared) -> None:
+    """Make what a first start would make: state folder, keys, database, tables."""
+    core = prepared.configuration.core
+    with own_state_folder(prepared.state_dir) as state:
+        async with (
+            open_bridge() as bridge,
+            trio.open_nursery() as ground,
+            opened_database(bridge, core, state, ground) as db,
+        ):
+            await migrate(db, prepared.registry)
+            async with open_machinery(bridge, db, core, state, node=node_name(core)):
+                ground.cancel_scope.cancel()
+
+
+async def _start_plugins(
+    prepared: Prepared, lives: PluginLives, supervisor: Supervisor, nursery: trio.Nursery
+) -> None:
+    """Start every sound plugin, those that others need first; a broken one is only listed."""
+    core = prepared.configuration.core
+    for name in prepared.registry.order:
+        plugin = prepared.registry.host.plugins[name]
+        if plugin.error is not None:
+            log.error("plugin_broken", plugin=name, reason=plugin.error)
+            supervisor.add_broken(name, plugin.origin, plugin.error)
+            continue
+        life = lives.of(
+            name,
+            start_timeout=core.daemon.start_timeout.total_seconds(),
+            stop_timeout=core.daemon.stop_timeout.total_seconds(),
+            on_start_failure=prepared.configuration.plugins[name].on_start_failure,
+        )
+        await nursery.start(supervisor.add(life).supervise)
+
+
+async def _stop_plugins(lives: PluginLives, supervisor: Supervisor) -> None:
+    """Stop the plugins in reverse order, each after its work is finished or handed back."""
+    for name in reversed(list(supervisor.plugins)):
+        await lives.drain(name)
+        await supervisor.stop(name)
+
+
+def greet(running: Running) -> None:
+    """Tell the person at the terminal where to go next."""
+    token = running.machinery.state.admin_token
+    lines = [
+        "",
+        f"wharfd serves   API {running.api[0]}   ingest {running.ingest[0]}",
+        f"admin token     {token}",
+        f'try             curl -H "Authorization: Bearer $(cat {token})" {running.api[0]}/api/v1/status',
+        f"description     {running.api[0]}/docs",
+        "",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
