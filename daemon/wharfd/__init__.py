@@ -112,7 +112,8 @@ _HOMES = {
     "ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of paginate",
+    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
+    "paginate",
     "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",

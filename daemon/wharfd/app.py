@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
 from .db import open_bridge
 from .db.bridge import unwrapped
-from .errors import ConfigError
+from .errors import ConfigError, Problem
 from .front import Sockets, open_front
 from .http import BoundRoute
 from .life import PluginLives
-from .loading import PluginHost, find_plugins
+from .loading import LoadedPlugin, PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
 from .opening import migrate, node_name, opened_database
 from .registry import Registry, collect
@@ -65,14 +65,27 @@ def prepare(path: Path | None, state_dir: Path, environ: Mapping[str, str]) -> P
     in it: it is kept as broken, and the others run.
     """
     configuration = load_configuration(configuration_text(path), environ, name=str(path or "configuration"))
+    core = configuration.core
+    found, missing = find_plugins(dict.fromkeys(configuration.enabled), core.daemon.plugins_dir)
+    return assemble(configuration, found, missing, path=path, state_dir=state_dir)
+
+
+def assemble(
+    configuration: Configuration,
+    plugins: Iterable[LoadedPlugin],
+    problems: Iterable[Problem] = (),
+    *,
+    path: Path | None,
+    state_dir: Path,
+) -> Prepared:
+    """Gather what the plugins declare; raises `ConfigError` with these problems and those that show up."""
     host = PluginHost()
-    found, missing = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)
-    for plugin in found:
+    for plugin in plugins:
         host.add(plugin)
     registry, wrong = collect(host, configuration)
-    problems = [*configuration.problems, *missing, *wrong]
-    if problems:
-        raise ConfigError(problems)
+    found = [*configuration.problems, *problems, *wrong]
+    if found:
+        raise ConfigError(found)
     return Prepared(path, state_dir, configuration, registry)
 
 

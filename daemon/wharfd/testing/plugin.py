@@ -7,10 +7,12 @@ from .database import bridge, database_settings, database_templates, db, migrati
 from .postgres import postgres
 from .receiver import receiver
 from .redis import redis_namespace, redis_server, redis_url
+from .running import daemon
 
 __all__ = [
     "authority",
     "bridge",
+    "daemon",
     "database_settings",
     "database_templates",
     "db",
