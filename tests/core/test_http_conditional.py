@@ -106,7 +106,7 @@ async def test_a_kept_answer_is_kept_by_owner_and_query():
             None,
         ]
         assert counting.runs == 4
-        cache.invalidate("things")
+        cache.invalidate("test.things")
         assert (await api.get("/x?status=a&limit=1", token="ann")).json()["run"] == 5
 
 

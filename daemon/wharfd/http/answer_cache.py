@@ -68,8 +68,10 @@ class AnswerCache:
                 return {"headers": headers, "base64": base64.b64encode(answer.body).decode()}
 
         name = f"http.{endpoint.plugin}.{endpoint.route.path}"
+        # The plugin names its tags without its own name in front, as it does with `ctx.cache`.
+        tags = [f"{endpoint.plugin}.{tag}" for tag in rule.tags]
         try:
-            kept = await self._cache.get(name, _key(request), compute, ttl=rule.seconds, tags=rule.tags)
+            kept = await self._cache.get(name, _key(request), compute, ttl=rule.seconds, tags=tags)
         except _NotKept as passed:
             return Answer(passed.answer.status, dict(passed.answer.headers), passed.answer.body)
         body = kept["text"].encode() if "text" in kept else base64.b64decode(kept["base64"])

@@ -74,7 +74,10 @@ class Endpoint:
 
 
 def build_router(routes: list[BoundRoute], mounts: list[IngestMount]) -> Router[Endpoint]:
-    """Enter every route and every ingest path; raises `ConfigError` naming all conflicts at once."""
+    """Enter every route and every ingest path; raises `ConfigError` naming all conflicts at once.
+
+    A plugin's own GET route takes the place of the short answer its ingest path gives to the public.
+    """
     router: Router[Endpoint] = Router()
     taken: list[Taken] = []
     for bound in routes:
@@ -82,9 +85,12 @@ def build_router(routes: list[BoundRoute], mounts: list[IngestMount]) -> Router[
             clash = router.add(bound.route.method, path, Endpoint(bound, path), bound.plugin)
             if clash is not None:
                 taken.append(clash)
+    own = {path for bound in routes if bound.route.method == "GET" for path in bound.route.paths}
     for mount in mounts:
         for method in mount.methods:
             for path in mount.paths:
+                if method == "GET" and path in own:
+                    continue
                 endpoint = _mounted(mount, method, path)
                 clash = router.add(method, path, endpoint, mount.source)
                 if clash is not None:
