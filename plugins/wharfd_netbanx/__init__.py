@@ -13,6 +13,7 @@ from wharfd import (
     Migrations,
     PluginContext,
     RetentionRule,
+    Route,
     Subscription,
     WorkQueue,
     hookimpl,
@@ -21,6 +22,7 @@ from wharfd.contracts.payments import AccountStatusChanged, PaymentFailed, Payme
 
 from . import declared, upkeep
 from .acceptance.routes import ingest_routes
+from .api.routes import api_routes
 from .config import Settings
 from .processing.handler import event_queue
 
@@ -35,6 +37,12 @@ def register_settings() -> type[Settings]:
 def register_migrations() -> Migrations:
     """Events by month; identities, transactions, accounts and roll-ups beside them."""
     return Migrations(__package__ or "wharfd_netbanx", partitioned=("netbanx.events",))
+
+
+@hookimpl
+def register_routes(settings: Settings) -> Sequence[Route]:
+    """Transactions, accounts, analytics; events, queue and keys for operators."""
+    return api_routes(settings)
 
 
 @hookimpl

@@ -156,6 +156,10 @@ class Source:
             keys.append(key)
         return keys
 
+    def revealed_keys(self) -> list[str]:
+        """Return the keys of the file as typed, for `explain` and for signing samples; never for logs."""
+        return [entry.value.reveal() for entry in self._entries()]
+
     def key_remarks(self) -> list[str]:
         """Return what an operator should know about the keys as typed, for `wharfd check` and `doctor`."""
         default = self.key_encoding or find_preset(self.scheme).key_encoding

@@ -29,6 +29,9 @@ from ..model.derive import Transaction, TransactionChange, announce, apply, read
 from ..model.envelope import Unreadable, parse
 from ..model.identity import Identity
 
+# The bucket of what is counted over all times.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 TransactionKey = tuple[str, str, str]
 AccountKey = tuple[str, str]
 
@@ -195,6 +198,14 @@ def _fold_account(folded: Folded, change: Change, fact: AccountChange, new_id: C
         folded.traces.append(change.row.trace_id)
 
 
+def tally(folded: Folded, rows: Iterable[EventRow], at: datetime) -> None:
+    """Count the events that were worked, per hour and over all times, by source (in place of the method)."""
+    hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    for row in rows:
+        for grain, bucket in (("hour", hour), ("all", EPOCH)):
+            folded.counts[Cell(grain, bucket, row.owner or "", "EVENT", "", "", row.source)] += 1
+
+
 def _count(folded: Folded, state: Transaction | None, by: int, owner: str | None) -> None:
     if state is None:
         return
@@ -208,7 +219,8 @@ def _count(folded: Folded, state: Transaction | None, by: int, owner: str | None
         state.currency or "",
         state.method or "",
     )
-    for grain, bucket in (("minute", minute), ("hour", hour), ("day", hour.replace(hour=0))):
+    day = hour.replace(hour=0)
+    for grain, bucket in (("minute", minute), ("hour", hour), ("day", day), ("all", EPOCH)):
         cell = Cell(grain, bucket, *facts)
         folded.counts[cell] += by
         if state.amount:

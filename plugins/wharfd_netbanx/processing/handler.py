@@ -11,7 +11,7 @@ from wharfd import Batch, Bury, Job, PluginContext, Retry, WorkQueue, new_id
 from ..acceptance.gates import Intake
 from ..config import Settings
 from . import store
-from .folding import Change, EventRow, account_key, fold, read, transaction_key
+from .folding import Change, EventRow, account_key, fold, read, tally, transaction_key
 
 Context = PluginContext[Settings]
 
@@ -50,6 +50,7 @@ async def process(ctx: Context, batch: Batch[EventRow]) -> None:
             await store.read_accounts(tx, list(named)),
             new_id=new_id,
         )
+        tally(folded, (job.row for job in batch if job.outcome is None), ctx.now())
         await store.write(tx, folded)
         if folded.events:
             await ctx.events.publish_many(tx, folded.events, trace_id=folded.traces)
