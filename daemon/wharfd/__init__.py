@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
     from .context import PluginContext as PluginContext
@@ -101,6 +102,7 @@ __version__ = "0.1.0"
 # where each public name lives; `name=other` renames what would be mistaken for something else
 _HOMES = {
     "cache": "Cache",
+    "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
     "context": "PluginContext",

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import trio
 
 from wharfd import (
+    AlertRule,
+    Command,
     EventType,
+    HealthCheck,
     IngestRoute,
     Metric,
     Migrations,
     PluginContext,
     RetentionRule,
     Route,
+    Schedule,
     Subscription,
     WorkQueue,
     hookimpl,
 )
 from wharfd.contracts.payments import AccountStatusChanged, PaymentFailed, PaymentReceived, PaymentRefunded
 
-from . import declared, upkeep
+from . import declared, reconciling, upkeep, watching
 from .acceptance.routes import ingest_routes
+from .api.analytics import renew
 from .api.routes import api_routes
+from .commands import commands
 from .config import Settings
 from .processing.handler import event_queue
 
@@ -78,6 +85,31 @@ def register_metrics(settings: Settings) -> Sequence[Metric]:
 def register_retention(settings: Settings) -> Sequence[RetentionRule]:
     """How long everything is kept."""
     return declared.RETENTION
+
+
+@hookimpl
+def register_schedules(settings: Settings) -> Sequence[Schedule]:
+    """Analytics are renewed every minute; open payments are asked about where that is set up."""
+    every = timedelta(minutes=1)
+    return [Schedule(name="analytics", every=every, handler=renew), *reconciling.schedules(settings)]
+
+
+@hookimpl
+def register_alerts(settings: Settings) -> Sequence[AlertRule]:
+    """Backlog, failures, conflicts, refusals, silence, checks that are off."""
+    return watching.alert_rules(settings)
+
+
+@hookimpl
+def register_health_checks(settings: Settings) -> Sequence[HealthCheck]:
+    """Whether every source can verify."""
+    return watching.health_checks(settings)
+
+
+@hookimpl
+def register_commands(settings: Settings) -> Sequence[Command]:
+    """`wharfd send`, `wharfd events`, `wharfd sources`."""
+    return commands(settings)
 
 
 @hookimpl

@@ -69,6 +69,28 @@ class Success:
 
 
 @dataclass(frozen=True)
+class Reconcile:
+    """Asking the provider about payments that stay open; needs an address and credentials."""
+
+    url: str = option(help="the provider's API, such as https://api.paysafe.com")
+    username: Secret = option(help="user name of the API key")
+    password: Secret = option(help="password of the API key")
+    every: timedelta = option(timedelta(minutes=15), help="how often open payments are asked about")
+    older_than: timedelta = option(
+        timedelta(minutes=30), help="a payment is asked about when open for this long"
+    )
+    younger_than: timedelta = option(timedelta(days=7), help="a payment older than this is not asked about")
+    at_most: int = option(50, help="payments asked about in one round")
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+            raise ValueError('url: must be a whole address, such as "https://api.paysafe.com"')
+        if self.every < timedelta(seconds=10) or not 1 <= self.at_most <= 1000:
+            raise ValueError("every: must be 10 s or more, and at_most between 1 and 1000")
+
+
+@dataclass(frozen=True)
 class Source:
     """`[plugins.netbanx.sources.NAME]`: one provider endpoint, how it signs and where it posts."""
 
@@ -106,6 +128,7 @@ class Source:
     expect_every: timedelta | None = option(
         None, help="alert when nothing came for this long in active hours"
     )
+    reconcile: Reconcile | None = option(None, help="ask the provider about payments that stay open")
     active_hours: tuple[str, ...] = option(
         (), help='when deliveries are expected, in UTC, such as "mon-fri 08:00-20:00"; empty for always'
     )

@@ -25,6 +25,7 @@ async def prepare(ctx: Context) -> None:
         await ctx.secrets.prepare(TABLE)
         await load(ctx, intake)
     ctx.state["intake"] = intake
+    ctx.state["started_at"] = ctx.now()
     if not ctx.settings.signature_validation:
         ctx.log.error(
             "signature_validation_is_off",

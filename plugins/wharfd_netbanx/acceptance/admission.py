@@ -21,7 +21,7 @@ from ..model.envelope import Unreadable, parse, short_text
 from ..model.identity import Identity, identify, identify_item
 from ..model.ordering import happened_at
 from ..model.vocabulary import Kind
-from ..schemes import Answer, Headers, IdentityRule, Item, Verdict, Verifier
+from ..schemes import Answer, Headers, IdentityRule, Item, Reason, Verdict, Verifier
 
 # Half of a SHA-256: enough to tell events apart for good, and half the size of the index that does it.
 IDENTITY_BYTES = 16
@@ -154,6 +154,29 @@ def examine(gate: Gate, arrival: Arrival, certificate: bytes | None = None) -> A
     else:
         entries = (_entry(gate, arrival, verdict, headers),)
     return Admission(gate.name, gate.source.owner, trace_id, body, entries, verdict.key_id, verdict.reply)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A body that nobody delivered: it was found by asking the provider."""
+
+    body: bytes
+    received_at: datetime
+    path: str = "(asked)"
+    client: str = ""
+    received_monotonic: float = 0.0
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """None were sent."""
+        return []
+
+
+def admit_found(gate: Gate, body: bytes, at: datetime) -> Admission:
+    """Return an event that was found by asking the provider as if it had been delivered, and marked so."""
+    verdict = Verdict(ok=True, reason=Reason.OK)
+    entry = _entry(gate, _Found(body, at), verdict, [])
+    return Admission(gate.name, gate.source.owner, os.urandom(16).hex(), body, (entry,))
 
 
 def _entry(gate: Gate, arrival: Arrival, verdict: Verdict, headers: list[tuple[str, str]]) -> Entry:
