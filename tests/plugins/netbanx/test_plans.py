@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from wharfd import Request, sql
 from wharfd.contracts.access import Identity
 from wharfd_netbanx.api import accounts, events, sources, statements, transactions
+from wharfd_netbanx.api.analytics import SUMS
 from wharfd_netbanx.api.listing import Filter, _list
 from wharfd_netbanx.processing import store as processing
 from wharfd_netbanx.reconciling import OPEN
@@ -69,7 +72,7 @@ async def test_event_lists(filled):
     for statement, values, index in cases:
         found = await plan(filled, statement, *values)
         assert index in found, f"{statement.text}\n{found}"
-        assert "Seq Scan on events_y" not in found, found
+        assert f"Seq Scan on events_y{datetime.now(UTC):%Ym%m}" not in found, found  # later months are empty
 
 
 def listed(table, filters, several=None, after=False):
@@ -97,7 +100,7 @@ async def test_transaction_lists(filled):
         (transactions.RELATED, ("par7", "netbanx", None), "transactions_parent"),
         (
             OPEN,
-            ("netbanx", *[__import__("datetime").timedelta(days=d) for d in (0, 400)], 50),
+            ("netbanx", timedelta(0), timedelta(days=400), 50),
             "transactions_open",
         ),
         (processing.READ_TRANSACTIONS, (["ext7"], ["netbanx"], ["PAYMENT"]), "transactions_external_id"),
@@ -109,10 +112,6 @@ async def test_transaction_lists(filled):
 
 
 async def test_account_lists_and_rollups(filled):
-    from datetime import UTC, datetime, timedelta
-
-    from wharfd_netbanx.api.analytics import SUMS
-
     cases = [
         (listed(accounts.TABLE, []), (51,), "accounts_first_seen"),
         (listed(accounts.TABLE, [Filter("stage", "KYC")]), ("KYC", 51), "accounts_stage"),
