@@ -234,8 +234,8 @@ class Settings:
     spool: bool = option(
         True, help="keep deliveries on disk while the database is away; false answers them 503"
     )
-    batch: int = option(250, help="events processed in one transaction")
-    concurrency: int = option(2, help="transactions that process events at a time")
+    batch: int = option(500, help="events processed in one transaction")
+    concurrency: int = option(1, help="transactions that process events at a time")
     max_retries: int = option(3, help="times an event that failed is tried again before it is buried")
     retry_seconds: float = option(1.0, help="wait before the first further try; doubled each time")
 

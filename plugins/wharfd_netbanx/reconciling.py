@@ -1,8 +1,8 @@
 """Asking the provider: payments that stay open for too long are looked up by their merchantRefNum.
 
-Paysafe gives up after a few tries and raises no alert, so a missed webhook is noticed here. What is found goes
-the way of every event: one row with the identity the webhook would have had, so whichever comes second is
-a duplicate. Off until an address and credentials are given.
+Paysafe gives up after a few tries and raises no alert, so a missed webhook is noticed here. What is found
+goes the way of every event: one row with the identity the webhook would have had, so whichever comes second
+is a duplicate. Off until an address and credentials are given.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from wharfd import OutboundError, PluginContext, Record, Schedule, WharfdError, 
 
 from .acceptance.admission import Admission, Gate, admit_found
 from .acceptance.gates import Intake
-from .acceptance.routes import QUEUE
 from .acceptance.store import store_group
 from .config import Reconcile, Settings
 from .model.vocabulary import read_status
+from .processing.waking import QUEUE
 
 Context = PluginContext[Settings]
 

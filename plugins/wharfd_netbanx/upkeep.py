@@ -42,6 +42,7 @@ async def keep_up(ctx: Context, *, task_status: trio.TaskStatus[None]) -> None:
     intake: Intake = ctx.state["intake"]
     try:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(intake.news.run, ctx)
             nursery.start_soon(intake.stale.run, ctx.cache)
             nursery.start_soon(intake.certificates.fetch_wanted, ctx.http, ctx.log)
             nursery.start_soon(_write_down, ctx, intake)

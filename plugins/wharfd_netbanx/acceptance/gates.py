@@ -15,6 +15,7 @@ import trio
 
 from ..config import Settings, Source
 from ..processing.staleness import Staleness
+from ..processing.waking import News
 from ..schemes import Headers, Key, PayPal, Reason, Unchecked, Verdict, Verifier, refuse
 from .admission import Gate
 from .certificates import Certificates
@@ -59,6 +60,7 @@ class Intake:
     uses: dict[tuple[str, str], Use] = field(default_factory=dict)
     old_keys: Counter[tuple[str, str]] = field(default_factory=Counter)
     stale: Staleness = field(default_factory=Staleness)
+    news: News = field(default_factory=News)
     key_missed: trio.Event = field(default_factory=trio.Event)
 
     def open_gates(self) -> None:

@@ -15,7 +15,6 @@ from .admission import Admission, Gate, examine
 from .gates import Intake, certificate_of
 from .store import Stored, store_group
 
-QUEUE = "netbanx.events"
 _RETRY = (("Retry-After", "30"),)
 _ACTIVE = b'{"success":true,"status":"active"}'
 _OUR_FAULT = frozenset({Reason.NO_ACTIVE_KEY, Reason.CERTIFICATE_MISSING})
@@ -68,8 +67,6 @@ async def store(ctx: Context, tx: Transaction, admissions: Sequence[Admission]) 
     """Write a group and return each sender's answer, by the fate of its own rows."""
     stored = await store_group(tx, admissions)
     tx.after_commit(lambda: _committed(ctx, admissions, stored))
-    if stored.new or stored.redriven:
-        ctx.work.wake(tx, QUEUE)
     gates = intake_of(ctx).gates
     replies = []
     for admission, fates in zip(admissions, stored.fates, strict=True):
@@ -101,6 +98,8 @@ def _accepted(gate: Gate | None, admission: Admission, event_id: str, duplicate:
 
 
 def _committed(ctx: Context, admissions: Sequence[Admission], stored: Stored) -> None:
+    if stored.new or stored.redriven:
+        intake_of(ctx).news.add(stored.new + stored.redriven)
     metrics: Any = ctx.metrics
     counts = Counter(admission.source for admission in admissions for _ in admission.entries)
     again = Counter(stored.duplicates)

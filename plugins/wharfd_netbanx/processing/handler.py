@@ -6,6 +6,8 @@ itself. What only the database refuses is found by the engine, which halves a fa
 
 from __future__ import annotations
 
+import trio
+
 from wharfd import Batch, Bury, Job, PluginContext, Retry, WorkQueue, new_id
 
 from ..acceptance.gates import Intake
@@ -37,6 +39,7 @@ def event_queue(settings: Settings) -> WorkQueue:
 async def process(ctx: Context, batch: Batch[EventRow]) -> None:
     """Work a batch: transactions, accounts, roll-ups and domain events in one commit with its outcomes."""
     intake: Intake = ctx.state["intake"]
+    started = trio.current_time()
     changes = [
         change for job in batch if intake.derives(job.row.source) and (change := _read(ctx, job)) is not None
     ]
@@ -57,6 +60,7 @@ async def process(ctx: Context, batch: Batch[EventRow]) -> None:
         if folded.tags:
             tx.after_commit(lambda: intake.stale.add(folded.tags))
         tx.after_commit(lambda: ctx.metrics["processed_total"].inc(len(batch)))
+    await intake.news.give_way(trio.current_time() - started)
 
 
 def _read(ctx: Context, job: Job[EventRow]) -> Change | None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-import structlog
+import structlog.testing
 import trio
 
 import wharfd_netbanx
@@ -32,6 +32,13 @@ from wharfd_netbanx.samples import make_sample
 
 KEY = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
 AT = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def logged():
+    """What is logged; it is not printed, because tracebacks with all their locals take seconds each."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

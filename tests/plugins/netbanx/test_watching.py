@@ -111,10 +111,12 @@ async def asking(with_settings, receiver):
         younger_than=timedelta(days=4000),
     )
     source = Source(keys=(Secret(KEY),), reconcile=found)
-    async with with_settings(sources={"netbanx": source}) as plugin:
-        async with OutboundClient(NetworkPolicy(allow_networks=("127.0.0.0/8",))) as client:
-            plugin.ctx = dataclasses.replace(plugin.ctx, http=client)
-            yield plugin, found, receiver
+    async with (
+        with_settings(sources={"netbanx": source}) as plugin,
+        OutboundClient(NetworkPolicy(allow_networks=("127.0.0.0/8",))) as client,
+    ):
+        plugin.ctx = dataclasses.replace(plugin.ctx, http=client)
+        yield plugin, found, receiver
 
 
 def provider(*payments):
