@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.client import Client as Client
     from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
@@ -86,7 +87,11 @@ if TYPE_CHECKING:
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
     from .ingest import Reply as IngestReply  # noqa: F401
+    from .metrics import PluginMetrics as PluginMetrics
+    from .redaction import names_a_secret as names_a_secret
+    from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
+    from .secrets import Vault as Vault
     from .work import Again as Again
     from .work import Batch as Batch
     from .work import Bury as Bury
@@ -102,6 +107,7 @@ __version__ = "0.1.0"
 # where each public name lives; `name=other` renames what would be mistaken for something else
 _HOMES = {
     "cache": "Cache",
+    "cli.client": "Client",
     "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
@@ -119,7 +125,9 @@ _HOMES = {
     "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
-    "secrets": "Secret",
+    "metrics": "PluginMetrics",
+    "redaction": "names_a_secret redact_text",
+    "secrets": "Secret Vault",
     "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
 }
 _PUBLIC = {

@@ -62,7 +62,9 @@ async def test_a_plugin_that_cannot_start_is_contained_and_visible(daemon, where
         assert "retry-after" in answer.headers
         ready = (await d.get("/health/ready")).json()
         assert ready["status"] == "degraded"
-        assert {"name": "bad", "state": "restarting", "reason": "RuntimeError: no key"} in ready["plugins"]
+        bad_one = next(plugin for plugin in ready["plugins"] if plugin["name"] == "bad")
+        assert bad_one["state"] in ("restarting", "starting")
+        assert bad_one["reason"] == "RuntimeError: no key"
 
 
 async def test_a_handler_that_raises_is_a_500_without_its_text(daemon):

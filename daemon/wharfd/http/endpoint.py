@@ -8,6 +8,7 @@ from typing import Any
 
 from ..declare import Route
 from ..errors import ConfigError, NotReady, Problem, ServiceUnavailable
+from ..ingest import Delivery, Reply
 from .decoding import BodyDecoder, QueryDecoder
 from .problems import Unavailable
 from .routing import Router, Taken
@@ -33,13 +34,13 @@ class BoundRoute:
 class IngestMount:
     """Paths of the ingest listener that are served here too.
 
-    `answer(delivery)` is the same that the ingest listener calls; it gets a `RawDelivery` and returns an
-    object with `status`, `body`, `content_type` and `headers`.
+    `answer(delivery)` is the same that the ingest listener calls: it gets an `ingest.Delivery` and returns an
+    `ingest.Reply`.
     """
 
     source: str
     paths: tuple[str, ...]
-    answer: Callable[[Any], Awaitable[Any]]
+    answer: Callable[[Delivery], Awaitable[Reply]]
     methods: tuple[str, ...] = ("POST",)
     max_body_bytes: int = 1 << 20
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -167,7 +167,8 @@ def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any] | None:
         return {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
     if route.body is None:
         return None
-    return {"required": True, "content": {"application/json": {"schema": schemas.of(route.body)}}}
+    needed = type(None) not in get_args(route.body)
+    return {"required": needed, "content": {"application/json": {"schema": schemas.of(route.body)}}}
 
 
 def _responses(bound: BoundRoute, schemas: _Schemas) -> dict[str, Any]:

@@ -50,8 +50,9 @@ class Answer:
 class DaemonHandle:
     """A running daemon and ways to talk to it. Requests carry the admin token unless told otherwise."""
 
-    def __init__(self, running: Running, client: OutboundClient) -> None:
+    def __init__(self, running: Running, client: OutboundClient, settings: DatabaseSettings) -> None:
         self.running = running
+        self.settings = settings
         self._client = client
 
     @property
@@ -179,7 +180,7 @@ def daemon(database_templates: Templates, tmp_path: Path) -> Iterator[DaemonFact
         async with OutboundClient(_LOOPBACK) as client, trio.open_nursery() as nursery:
             running: Running = await nursery.start(_run, prepared)
             try:
-                yield DaemonHandle(running, client)
+                yield DaemonHandle(running, client, where)
             finally:
                 running.stop.set()
 
