@@ -94,6 +94,7 @@ def send(plan: Plan, signer: Any, *, show: bool) -> Sent:
                 with lock:
                     _note(result, *outcome)
                 progress.advance(task)
+            courier.close()
 
         courier = _Courier(plan, signer, first)
         threads = [
@@ -159,9 +160,16 @@ class _Courier:
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
+            self.close()
             self._local.connection = None
             return 0, b"", 0.0, f"{type(error).__name__}: {error}"
         return response.status, body, time.perf_counter() - began, ""
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)

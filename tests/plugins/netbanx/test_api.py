@@ -14,7 +14,8 @@ import wharfd
 from wharfd import Secret, sql
 from wharfd.contracts.access import AUTHENTICATOR, Identity
 from wharfd_netbanx.config import Source
-from wharfd_netbanx.samples import make_sample
+from wharfd_netbanx.samples import SAMPLE_NAMES, make_sample
+from wharfd_netbanx.sending import Plan, send
 
 KEY = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
 NEXT = "UUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
@@ -349,3 +350,37 @@ async def test_answers_are_kept_until_events_change_them(client):
         with trio.fail_after(5):
             while (await c.get("/api/v1/transactions"))["data"]["pagination"]["total"] != 2:  # noqa: ASYNC110
                 await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize("over", ["api", "ingest"])
+async def test_samples_are_sent_to_a_running_daemon(client, over):
+    async with client() as c:
+        url = c.daemon.api if over == "api" else c.daemon.ingest
+
+        def sent(**more):
+            given = {"count": 26, "rate": None, "connections": 4, "first": 7} | more
+            plan = Plan(url=url, paths=Source(keys=(Secret(KEY),)).paths, names=SAMPLE_NAMES, **given)
+            return send(plan, c.verifier, show=False)
+
+        first = await trio.to_thread.run_sync(sent)
+        assert (first.accepted, first.duplicates, first.refused, first.failed) == (26, 1, 0, 0)
+        again = await trio.to_thread.run_sync(sent)
+        assert (again.accepted, again.duplicates) == (26, 26)
+        paced = await trio.to_thread.run_sync(lambda: sent(count=5, rate=50.0, first=None))
+        assert (paced.accepted, paced.duplicates) == (5, 0)
+        assert paced.seconds >= 4 / 50
+        assert {"per second", "p99 ms"} <= set(paced.facts())
+        await c.worked()
+
+
+async def test_sending_says_what_is_wrong(client):
+    async with client() as c:
+        other = Source(keys=(Secret(NEXT),))
+        plan = Plan(c.daemon.ingest, other.paths, ("payment-completed",), 2, None, 1, None)
+        result = await trio.to_thread.run_sync(
+            lambda: send(plan, other.verifier(other.typed_keys()), show=False)
+        )
+        assert result.refused == 2
+        assert "signature_mismatch" in result.problem
+    with pytest.raises(wharfd.WharfdError, match="above 0"):
+        Plan("http://x", ("/",), ("payment-completed",), 0, None, 1, None)
