@@ -213,7 +213,8 @@ def _pursue(state: State, sight: Sight, rules: Rules, now: datetime) -> Action:
     """The token is wanted and no transaction of the nonce is in a block."""
     last = state.attempts[-1]
     step = _step(state, sight, rules, now)
-    if last.kind == "cancel" or not isinstance(step, Sign | Send) or not rules.lookup:
+    asks = isinstance(step, Sign | Send) or last.failure is Failure.ALREADY_MINTED
+    if last.kind == "cancel" or not rules.lookup or not asks:
         return step
     if sight.token is None:
         return Look("token")
@@ -232,16 +233,17 @@ def _step(state: State, sight: Sight, rules: Rules, now: datetime) -> Action:
     last = state.attempts[-1]
     if last.sent_at is None:
         return Send(last.hash)
-    if last.failure is Failure.UNDERPRICED or now - last.signed_at >= rules.bump_after:
+    wait = Wait("sent" if last.kind == "mint" else "cancelling", rules.poll)
+    too_little = last.failure in (Failure.UNDERPRICED, Failure.GAS_TOO_LOW)
+    if too_little or now - last.signed_at >= rules.bump_after:
         return _unless_used(state, sight, rules, Sign(last.kind, replaces=True))
-    if last.failure is Failure.GAS_TOO_LOW:
-        return _unless_used(state, sight, rules, Sign(last.kind, replaces=True))
-    if last.failure is Failure.NONCE_USED or now - last.sent_at >= rules.resend_after:
-        return _unless_used(state, sight, rules, Send(last.hash))
-    return Wait("sent" if last.kind == "mint" else "cancelling", rules.poll)
+    again = now - last.sent_at >= rules.resend_after
+    if again or last.failure is Failure.NONCE_USED:
+        return _unless_used(state, sight, rules, Send(last.hash) if again else wait)
+    return wait
 
 
-def _unless_used(state: State, sight: Sight, rules: Rules, step: Sign | Send) -> Action:
+def _unless_used(state: State, sight: Sight, rules: Rules, step: Sign | Send | Wait) -> Action:
     """Return the step, unless the account is past this nonce: then one of ours, or another's, used it."""
     assert state.nonce is not None
     if sight.nonce is None:

@@ -115,6 +115,7 @@ _WORDS: tuple[tuple[Failure, tuple[str, ...]], ...] = (
         ),
     ),
 )
+_UNKNOWN_METHOD = frozenset({-32601, -32602, -32700})
 _LIMIT_CODES = frozenset({-32005, -32097, -32016, 429})
 _REVERT_CODE = 3
 
@@ -170,6 +171,8 @@ def classify(error: RpcError, already_minted: bytes = b"") -> Failure:
                 return failure
         if error.code in _LIMIT_CODES:
             return Failure.AWAY
+        if error.code in _UNKNOWN_METHOD:
+            return Failure.MALFORMED
     if reverted or _REVERT.search(text):
         return Failure.REVERTED
     return Failure.AWAY
