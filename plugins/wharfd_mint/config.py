@@ -185,13 +185,13 @@ class Mail:
     """Mail to the buyer when the token is there."""
 
     host: str = option(help="SMTP server")
+    sender: str = option(help="address the mail comes from")
     port: int = option(587, help="its port")
     security: Literal["starttls", "tls", "none"] = option("starttls", help="how the connection is protected")
     user: str = option("", help="name to log in with; empty: no login")
     password: Secret | None = option(
         None, help="password to log in with", example='{ credential = "smtp.password" }'
     )
-    sender: str = option(help="address the mail comes from")
     subject: str = option("Your NFT has arrived", help="subject of the mail")
     body: str = option(
         "Hello {name},\n\nthe NFT for your license {license_id} is in your wallet {wallet}.\n"
