@@ -124,7 +124,7 @@ FROM mint.signers s WHERE s.chain_id = $1 AND s.signer = $2""",
 _GAPS = sql(
     "nonce_gaps",
     """SELECT n FROM generate_series($3::bigint, least($3 + 1000, (
-    SELECT max(nonce) FROM mint.nonces WHERE chain_id = $1 AND signer = $2 AND open))) n
+    SELECT coalesce(max(nonce), -1) FROM mint.nonces WHERE chain_id = $1 AND signer = $2 AND open))) n
 WHERE NOT EXISTS (SELECT FROM mint.nonces x WHERE x.chain_id = $1 AND x.signer = $2 AND x.nonce = n)
 ORDER BY n""",
 )
