@@ -88,11 +88,15 @@ class Chain:
         return head - self._confirmations + 1
 
     async def nonce(self, address: str, *, final: bool = False) -> int:
-        """Return how many transactions of the account are in the chain, or in its final part."""
-        block = _LATEST
-        if final:
-            block = "finalized" if self._finalized else hex(max(await self.final_block(), 0))
-        return int(await self.endpoints.call("eth_getTransactionCount", address, block), 16)
+        """Return how many transactions of the account are in the chain, or in its final part.
+
+        The final part decides whether a nonce is given up, so every endpoint is asked and the least believed.
+        """
+        if not final:
+            return int(await self.endpoints.call("eth_getTransactionCount", address, _LATEST), 16)
+        block = "finalized" if self._finalized else hex(max(await self.final_block(), 0))
+        told = await self.endpoints.everywhere("eth_getTransactionCount", address, block)
+        return min(int(count, 16) for count in told)
 
     async def balance(self, address: str) -> int:
         """Return the balance in wei."""

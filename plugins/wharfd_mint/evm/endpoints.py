@@ -118,10 +118,14 @@ class Endpoints:
         chain_id: int,
         *,
         observe: Callable[[str, str], None] = lambda method, outcome: None,
+        now: Callable[[], float] = trio.current_time,
+        spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._all = [_Health(transport) for transport in transports]
         self._chain_id = chain_id
         self._observe = observe
+        self._now = now
+        self._spread = spread
         self.wrong: str | None = None
 
     def health(self) -> list[EndpointHealth]:
@@ -162,7 +166,7 @@ class Endpoints:
 
     def _in_order(self) -> list[_Health]:
         """Those that are well in the order of preference, then those that rest, the first to return first."""
-        now = trio.current_time()
+        now = self._now()
         return sorted(self._all, key=lambda one: one.rests_until if one.rests_until > now else 0.0)
 
     async def _ask(self, one: _Health, method: str, params: Sequence[Any]) -> Any:
@@ -208,7 +212,7 @@ class Endpoints:
         one.chain_checked = False
         one.last_error = str(error)[:200]
         rest = min(_FIRST_REST * 2 ** (one.failures - 1), _LONGEST_REST)
-        one.rests_until = trio.current_time() + rest * random.uniform(0.7, 1.3)  # noqa: S311 not a secret
+        one.rests_until = self._now() + rest * self._spread(0.7, 1.3)
         self._observe("any", "away")
 
     @staticmethod

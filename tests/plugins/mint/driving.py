@@ -73,7 +73,9 @@ class Driver:
     def daemon(self):
         """A daemon that has just started: it remembers nothing."""
         evm = self.evm
-        endpoints = Endpoints(self.nodes, evm.chain_id)
+        endpoints = Endpoints(
+            self.nodes, evm.chain_id, now=lambda: self.clock.now().timestamp(), spread=lambda low, high: 1.0
+        )
         chain = EvmChain(
             endpoints, evm.contract, evm.interface(), confirmations=evm.confirmations, finalized=False
         )
