@@ -78,7 +78,7 @@ def register_routes(settings: Settings) -> Sequence[Route]:
 
 @hookimpl
 def register_work(settings: Settings) -> Sequence[WorkQueue | JobKind]:
-    # Waiting costs no attempt: only what nobody foresaw counts, and it is given a day before a person is asked.
+    # Waiting costs no attempt; only what nobody foresaw counts, and it gets a day before a person is asked.
     unforeseen = Retry(attempts=40, delays=(2, 10, 30, 120, 600, 1800, 3600))
     return [
         WorkQueue(

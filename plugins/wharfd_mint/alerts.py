@@ -1,4 +1,4 @@
-"""What an operator is told, and the health check. Every rule reads what others wrote down; none asks the chain."""
+"""What an operator is told, and the health check. No rule asks the chain: each reads what was noted."""
 
 from __future__ import annotations
 
@@ -125,15 +125,17 @@ def rules(settings: Settings) -> list[AlertRule]:
             name="mint_stuck", summary="A mint does not get on", check=find_stuck, severity="critical",
             runbook=RUNBOOK,
         ),
-        AlertRule(name="payment_unclear", summary="A payment fits no buyer", check=find_payments, runbook=RUNBOOK),
+        AlertRule(
+            name="payment_unclear", summary="A payment fits no buyer", check=find_payments, runbook=RUNBOOK
+        ),
     ]  # fmt: skip
     if not settings.expire_wires:
         found.append(AlertRule(name="wire_overdue", summary="A wire never came", check=find_old_wires))
     if settings.evm is not None:
         found += [
             AlertRule(
-                name="signer_trouble", summary="The minter's account needs attention", check=find_signer_trouble,
-                severity="critical", runbook=RUNBOOK,
+                name="signer_trouble", summary="The minter's account needs attention",
+                check=find_signer_trouble, severity="critical", runbook=RUNBOOK,
             ),
             AlertRule(
                 name="rpc_trouble", summary="An RPC endpoint is away or wrong", check=find_rpc_trouble,

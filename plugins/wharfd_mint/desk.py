@@ -1,4 +1,4 @@
-"""What happens to buyers: they come, pay, are refunded, or never pay. Each call is one step in one transaction.
+"""What happens to buyers: they come, pay, are refunded, or never pay. Each step is one transaction.
 
 Whoever becomes active has a mint in the same commit. Rows are locked in one order: buyer, tier, mint.
 """
@@ -116,7 +116,7 @@ async def activate(
 async def leave(
     ctx: PluginContext[Settings], tx: Transaction, buyer: Buyer, status: str, *, actor: str, reason: str
 ) -> Buyer:
-    """Make a buyer refunded or expired, or wait for the wire again. Its place is given back; its mint hears of it."""
+    """Make a buyer refunded or expired, or wait for its wire again; its place and its mint follow."""
     if buyer.status == status:
         return buyer
     _check_move(buyer, status)

@@ -1,8 +1,9 @@
 """`HttpMinter`: a mint service somewhere else, told once and asked until it says how it went.
 
-`POST <url>` with `Idempotency-Key: <mint id>` and `{"id", "license_id", "wallet", "tier"}`; `GET <url>/<mint id>`.
-Both answer `{"status": "pending" | "minted" | "failed", "tx_hash"?, "token_id"?, "error"?}`; 404 on the GET means
-that the service does not know the mint. The service must mint once per key, and per license.
+`POST <url>` with `Idempotency-Key: <mint id>` and `{"id", "license_id", "wallet", "tier"}`; `GET
+<url>/<mint id>`. Both answer `{"status": "pending" | "minted" | "failed", "tx_hash"?, "token_id"?,
+"error"?}`; 404 on the GET means that the service does not know the mint. The service must mint once per
+key, and per license.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Hookspecs:
     async def register_minters(self, ctx: Any) -> Mapping[str, Minter] | None:
         """Offer ways to mint.
 
-        Called: when a mint needs a minter of that name for the first time; `ctx` is the offering plugin's own.
+        Called: when a mint first needs a minter of that name; `ctx` is the offering plugin's own.
         May: return several, by name.
         Must not: mint anything yet, or use the names `evm` and `http`.
         Returns: a mapping of names to `wharfd.contracts.mints.Minter`.

@@ -1,4 +1,5 @@
-"""What is done again and again: tend the signer, watch for reorganisations, validate, review wires, archive."""
+"""What is done again and again: tend the signer, watch for reorganisations, validate, review wires,
+archive."""
 
 from __future__ import annotations
 

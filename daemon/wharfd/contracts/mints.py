@@ -120,5 +120,5 @@ class Minter(Protocol):
         ...
 
     async def examine(self) -> list[dict[str, Any]]:
-        """Look at what minting depends on: one dict of `check`, `state` (ok, warn, fail) and `detail` each."""
+        """Look at what minting depends on: dicts of `check`, `state` (ok, warn, fail) and `detail`."""
         ...

@@ -75,7 +75,7 @@ class Chain:
 
     async def final_block(self, *, at_least: int | None = None) -> int:
         """Return the last block that counts as final. What is kept is good when it reaches `at_least`."""
-        at, kept = self._kept.get("final", (0.0, -1))
+        _, kept = self._kept.get("final", (0.0, -1))
         if at_least is not None and kept < at_least:
             self._kept.pop("final", None)
         return int(await self._fresh("final", self._ask_final))

@@ -1,7 +1,8 @@
 """JSON-RPC over several endpoints: the preferred one first, a sick one left alone for a while.
 
-An endpoint is asked for its chain id before it is asked for anything else, and again after it was away. One that
-serves another chain stops everything: what it says about nonces and receipts would be about other transactions.
+An endpoint is asked for its chain id before it is asked for anything else, and again after it was away. One
+that serves another chain stops everything: what it says about nonces and receipts would be about other
+transactions.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Transport(Protocol):
     name: str
 
     async def call(self, method: str, params: Sequence[Any]) -> Any:
-        """Return the result; raises `RpcError` for the node's own error, `RpcAway` when there is no answer."""
+        """Return the result; raises `RpcError` for the node's own error, `RpcAway` without an answer."""
         ...
 
 

@@ -32,7 +32,7 @@ class Examiner:
         self._account = account
 
     async def note_account(self) -> list[int]:
-        """Keep balance and nonce for the alerts; return the nonces that keep later ones waiting, a few at a time."""
+        """Keep balance and nonce for the alerts; return a few of the nonces that hold up later ones."""
         try:
             balance = await self._chain.balance(self._signer.address)
             count = await self._chain.nonce(self._signer.address)

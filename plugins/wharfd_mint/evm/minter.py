@@ -1,6 +1,6 @@
-"""`EvmMinter`: looks, decides (`model/decisions.py`), acts, and looks again, until there is nothing to do but wait.
+"""`EvmMinter`: looks, decides (`model/decisions.py`), acts, and looks again, until it can only wait.
 
-It trusts nothing it remembers: a mint that comes back after any crash is read from the ledger and from the chain.
+It trusts no memory of its own: after any crash a mint is read from the ledger and from the chain.
 """
 
 from __future__ import annotations
@@ -311,13 +311,13 @@ class _Pass:
         made = await self._chain.made(token.id)
         if made is None:
             return await self._give_up(
-                f"the license is minted as token {token.id}, and the transaction that did it is not in the logs "
-                "from from_block on; set from_block to the block of the contract's deployment"
+                f"the license is minted as token {token.id}, and the transaction that did it is not in the "
+                "logs from from_block on; set from_block to the block of the contract's deployment"
             )
         if made.wallet.lower() != self._request.wallet.lower():
             return await self._give_up(
-                f"the license is minted as token {token.id}, for {made.wallet} instead of {self._request.wallet}, "
-                f"by transaction {made.tx_hash}"
+                f"the license is minted as token {token.id}, for {made.wallet} instead of "
+                f"{self._request.wallet}, by transaction {made.tx_hash}"
             )
         receipt = await self._chain.receipt(made.tx_hash, self._request.wallet)
         ours = self._held is not None and made.tx_hash in self._held.raws
@@ -340,7 +340,7 @@ class _Pass:
         assert self._held is not None
         spent = 0
         if outcome == "foreign":
-            # The last look before a new nonce is allowed: at every endpoint, after the account moved on for good.
+            # The last look before a new nonce is allowed: at every endpoint, now that the account is past it.
             receipts = {}
             for attempt in self._held.attempts:
                 receipts[attempt.hash] = await self._chain.receipt(

@@ -1,7 +1,7 @@
 """Signing: the one place where a nonce is taken and a transaction is made.
 
-Everything that could take long is asked before; the transaction that holds the signer's row only counts, signs
-and keeps. Nothing is sent from here.
+Everything that could take long is asked before; the transaction that holds the signer's row only counts,
+signs and keeps. Nothing is sent from here.
 """
 
 from __future__ import annotations

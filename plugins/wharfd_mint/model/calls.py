@@ -63,7 +63,7 @@ def selector(signature: str) -> bytes:
 
 @dataclass(frozen=True)
 class Interface:
-    """What the contract can do for us. `answer` is what `lookup` returns: a token id, an owner, or nothing."""
+    """What the contract can do. `answer` is what `lookup` returns: a token id, an owner, or nothing."""
 
     mint: Function
     lookup: Function | None

@@ -1,8 +1,8 @@
 """What to do next with a mint: one pure function from what is recorded and what was seen to one action.
 
-The rules, in the order they are applied: a receipt decides everything; a nonce belongs to one mint until it is
-used up for good; nothing is signed or sent without having asked the contract; nobody signs with a new nonce
-because of an error. What the function needs and does not know yet, it asks for with `Look`.
+The rules, in the order they are applied: a receipt decides everything; a nonce belongs to one mint until it
+is used up for good; nothing is signed or sent without having asked the contract; nobody signs with a new
+nonce because of an error. What the function needs and does not know yet, it asks for with `Look`.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ def _begin(state: State, sight: Sight, rules: Rules) -> Action:
     elif state.stolen:
         return Stop(
             "held",
-            "another transaction used up the nonce of this mint, and the contract cannot be asked whether the "
-            "license was minted; look at the wallet's tokens before you retry",
+            "another transaction used up the nonce of this mint, and the contract cannot be asked whether "
+            "the license was minted; look at the wallet's tokens before you retry",
         )
     if state.doomed is not None:
         return Stop("held", state.doomed)

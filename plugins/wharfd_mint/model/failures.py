@@ -158,7 +158,7 @@ def _hex_in(data: Any) -> str | None:
 
 
 def classify(error: RpcError, already_minted: bytes = b"") -> Failure:
-    """Say what an error means. `already_minted` is the selector of the contract's own error for a duplicate."""
+    """Say what an error means. `already_minted` is the selector of the contract's error for a duplicate."""
     text = error.message.lower()
     reverted = error.code == _REVERT_CODE or "revert" in text
     if already_minted and (reverted or error.data is not None):

@@ -101,7 +101,7 @@ async def get_history(ctx: Ctx, request: Request) -> dict[str, object]:
 
 
 async def edit_buyer(ctx: Ctx, request: Request) -> BuyerView:
-    """Change a buyer's status by the rules, or its details. The wallet is fixed once a mint was signed for it."""
+    """Change a buyer's status by the rules, or its details; the wallet until a mint was signed for it."""
     edit: Edit = request.body
     found = seen_by(request, await buyers.get(ctx.db, request.path["id"]), "such buyer")
     try:

@@ -149,9 +149,18 @@ ROUTES = [
     _route("GET", "/api/v1/mints", list_mints, "mint:read", "List mints", query=Wanted),
     _route("GET", "/api/v1/mints/{licenseId}", show_mint, "mint:read", "A mint and its transactions"),
     _route("POST", "/api/v1/mints/{licenseId}/retry", retry_mint, "mint:activate", "Try a mint again"),
-    _route("POST", "/api/v1/mints/{licenseId}/hold", hold_mint, "mint:activate", "Leave a mint alone", body=Reason),
-    _route("GET", "/api/v1/mint/doctor", examine, "mint:operate", "Look at what minting depends on", timeout_seconds=60),
+    _route(
+        "POST", "/api/v1/mints/{licenseId}/hold", hold_mint, "mint:activate", "Leave a mint alone",
+        body=Reason,
+    ),
+    _route(
+        "GET", "/api/v1/mint/doctor", examine, "mint:operate", "Look at what minting depends on",
+        timeout_seconds=60,
+    ),
     _route("GET", "/api/v1/mint/tiers", list_tiers, "mint:read", "What is sold and how much is left"),
     _route("GET", "/api/v1/mint/payments", list_payments, "mint:operate", "Payments for a person to look at"),
-    _route("POST", "/api/v1/mint/payments/{id}/settle", settle_payment, "mint:operate", "A payment was dealt with"),
+    _route(
+        "POST", "/api/v1/mint/payments/{id}/settle", settle_payment, "mint:operate",
+        "A payment was dealt with",
+    ),
 ]  # fmt: skip

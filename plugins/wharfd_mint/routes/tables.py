@@ -151,7 +151,7 @@ ROUTES = [
         summary="All buyers as CSV", timeout_seconds=600,
     ),
     Route(
-        method="POST", path="/api/v1/mint/buyers.csv", handler=take_in, scope="mint:write", body=bytes, query=How,
-        max_body_bytes=_MOST_BYTES, summary="Add buyers from CSV", timeout_seconds=600,
+        method="POST", path="/api/v1/mint/buyers.csv", handler=take_in, scope="mint:write", body=bytes,
+        query=How, max_body_bytes=_MOST_BYTES, summary="Add buyers from CSV", timeout_seconds=600,
     ),
 ]  # fmt: skip

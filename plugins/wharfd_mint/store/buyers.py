@@ -12,7 +12,8 @@ from wharfd import Database, Record, Transaction, sql
 
 COLUMNS = (
     "id, license_id, wallet, tier, status, holds_place, tx_hash, token_id, price, currency, payment_method, "
-    "payment_ref, email, name, next_step, receipt_sent, owner, created_at, updated_at, status_at, delivered_at"
+    "payment_ref, email, name, next_step, receipt_sent, owner, created_at, updated_at, status_at, "
+    "delivered_at"
 )
 
 _ADD = sql(
@@ -59,7 +60,8 @@ _SYNC_TIER = sql(
     """INSERT INTO mint.tiers (tier, cap, price, currency) VALUES ($1, $2, $3, $4)
 ON CONFLICT (tier) DO UPDATE SET cap = EXCLUDED.cap, price = EXCLUDED.price, currency = EXCLUDED.currency,
   updated_at = now()
-WHERE (tiers.cap, tiers.price, tiers.currency) IS DISTINCT FROM (EXCLUDED.cap, EXCLUDED.price, EXCLUDED.currency)""",
+WHERE (tiers.cap, tiers.price, tiers.currency)
+  IS DISTINCT FROM (EXCLUDED.cap, EXCLUDED.price, EXCLUDED.currency)""",
 )
 _TIERS = sql("list_tiers", "SELECT tier, cap, taken, price, currency FROM mint.tiers ORDER BY tier")
 _RECEIPT = sql(
@@ -132,7 +134,7 @@ async def of_wallet(db: Database, wallet: str, owner: str | None) -> list[Buyer]
 
 
 async def take_place(tx: Transaction, tier: str) -> bool:
-    """Take a place in the tier; False when there is none. The row lock keeps two daemons from overrunning it."""
+    """Take a place in the tier; False when there is none. The row lock holds off other daemons."""
     return await tx.execute(_TAKE, tier) == 1
 
 

@@ -24,23 +24,27 @@ RETURNING id""",
 _HURRY = sql("hurry_mint", "UPDATE mint.intents SET due_at = now() WHERE license_id = $1 AND state = 'ready'")
 _REVIVE = sql(
     "revive_mint",
-    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL, claim = NULL,
+    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
+  claim = NULL,
   lease_until = NULL WHERE license_id = $1 AND state IN ('held', 'buried')""",
 )
 _RETRY = sql(
     "retry_mint",
-    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL, claim = NULL,
+    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
+  claim = NULL,
   lease_until = NULL, doomed = NULL, trouble = NULL, stage = 'waiting'
 WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING id""",
 )
 _HOLD = sql(
     "hold_mint",
-    """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(), claim = NULL,
+    """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(),
+  claim = NULL,
   lease_until = NULL WHERE license_id = $1 AND state = 'ready' RETURNING id""",
 )
 _IMPORT = sql(
     "import_mint",
-    """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter, stage, sent_on, tx_hash,
+    """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter, stage, sent_on,
+  tx_hash,
   delivered_at, state, finished_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'delivered', true, $8, now(), 'done', now())""",
 )
@@ -49,8 +53,8 @@ _IMPORT_BUYER = sql(
 )
 _LOAD = sql(
     "load_mint",
-    """SELECT i.id, i.license_id, i.buyer_id, i.wallet, i.tier, i.owner, i.minter, i.stage, i.trouble, i.doomed,
-  i.sent_on, i.tx_hash, i.token_id, i.block, i.delivered_at, i.final, i.state,
+    """SELECT i.id, i.license_id, i.buyer_id, i.wallet, i.tier, i.owner, i.minter, i.stage, i.trouble,
+  i.doomed, i.sent_on, i.tx_hash, i.token_id, i.block, i.delivered_at, i.final, i.state,
   i.created_at, b.status
 FROM mint.intents i JOIN mint.buyers b ON b.license_id = i.license_id WHERE i.id = $1""",
 )
@@ -71,7 +75,8 @@ _DELIVER = sql(
 _DELIVER_BUYER = sql(
     "deliver_to_buyer",
     """UPDATE mint.buyers SET tx_hash = $2, token_id = $3, delivered_at = coalesce(delivered_at, $4),
-  next_step = CASE WHEN status = 'active' THEN 'done' ELSE next_step END, updated_at = now() WHERE license_id = $1""",
+  next_step = CASE WHEN status = 'active' THEN 'done' ELSE next_step END, updated_at = now()
+WHERE license_id = $1""",
 )
 _NOTICE = sql(
     "claim_notice",
@@ -96,7 +101,8 @@ _CHECKED = sql(
 )
 _REOPEN = sql(
     "reopen_mint",
-    """UPDATE mint.intents SET state = 'ready', due_at = now(), attempts = 0, finished_at = NULL, final = false,
+    """UPDATE mint.intents SET state = 'ready', due_at = now(), attempts = 0, finished_at = NULL,
+  final = false,
   stage = 'reorged', trouble = $2, tx_hash = NULL, block = NULL, checked_at = now()
 WHERE id = $1 AND state = 'done' RETURNING license_id""",
 )
@@ -178,7 +184,7 @@ async def load(db: Database | Transaction, intent_id: str) -> Intent | None:
 
 
 async def fence(tx: Transaction, intent_id: str, claim: int, wallet: str) -> None:
-    """Lock the mint for its present worker; raises `LeaseLost` when somebody else has it, or it goes elsewhere."""
+    """Lock the mint for its worker; raises `LeaseLost` when another has it, or its wallet changed."""
     if await tx.fetchval(_FENCE, intent_id, claim, wallet) is None:
         raise LeaseLost
 

@@ -1,7 +1,8 @@
 """Nonces and signed transactions: what stands between a crash and a second mint.
 
-A nonce is taken, and its transaction kept, in one database transaction that holds the signer's row: one writer
-per signer, whichever daemon it is. Afterwards the bytes may be sent by anybody and any number of times.
+A nonce is taken, and its transaction kept, in one database transaction that holds the signer's row: one
+writer per signer, whichever daemon it is. Afterwards the bytes may be sent by anybody and any number of
+times.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (hash) DO NOTH
 )
 _HELD = sql(
     "held_nonce",
-    """SELECT n.nonce, a.hash, a.kind, a.raw, a.gas, a.max_fee, a.priority_fee, a.signed_at, a.sent, a.sent_at,
-  a.failure, a.block
+    """SELECT n.nonce, a.hash, a.kind, a.raw, a.gas, a.max_fee, a.priority_fee, a.signed_at, a.sent,
+  a.sent_at, a.failure, a.block
 FROM mint.nonces n JOIN mint.attempts a USING (chain_id, signer, nonce)
 WHERE n.intent_id = $1 AND n.open ORDER BY a.id""",
 )
@@ -116,11 +117,11 @@ _SAW = sql(
 )
 _GET = sql(
     "get_signer",
-    """SELECT s.*, (SELECT count(*) FROM mint.nonces n WHERE n.chain_id = s.chain_id AND n.signer = s.signer AND n.open)
-  AS in_flight, (SELECT max(nonce) FROM mint.nonces n WHERE n.chain_id = s.chain_id AND n.signer = s.signer) AS highest
+    """SELECT s.*, (SELECT count(*) FROM mint.nonces n WHERE n.chain_id = s.chain_id AND n.signer = s.signer
+  AND n.open) AS in_flight
 FROM mint.signers s WHERE s.chain_id = $1 AND s.signer = $2""",
 )
-# Nonces at or above the account's count that nobody holds although a later one is open: nothing behind them moves.
+# Nonces from the account's count on that nobody holds although a later one is open: they hold that one up.
 _GAPS = sql(
     "nonce_gaps",
     """SELECT n FROM generate_series($3::bigint, least($3 + 1000, (
@@ -208,8 +209,8 @@ async def reserve(tx: Transaction, account: Account, nonce: int, fence: int, res
 async def keep(tx: Transaction, account: Account, intent_id: str, signed: Signed) -> None:
     """Keep a signed transaction; only what was committed here may be sent."""
     await tx.execute(
-        _KEEP, intent_id, account.chain_id, account.signer, signed.nonce, signed.kind, signed.hash, signed.raw,
-        signed.gas, Decimal(signed.fees.max_fee), Decimal(signed.fees.priority), signed.at,
+        _KEEP, intent_id, account.chain_id, account.signer, signed.nonce, signed.kind, signed.hash,
+        signed.raw, signed.gas, Decimal(signed.fees.max_fee), Decimal(signed.fees.priority), signed.at,
     )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from .buyers import COLUMNS, Buyer
 BUYER_FILTERS = ("wallet", "tier", "status", "owner")
 MINT_FILTERS = ("state", "stage", "owner")
 _MINT_COLUMNS = (
-    "id, license_id, buyer_id, wallet, tier, owner, minter, stage, trouble, doomed, tx_hash, token_id, block, "
-    "delivered_at, final, checked_at, created_at, state, due_at, attempts, last_error, finished_at"
+    "id, license_id, buyer_id, wallet, tier, owner, minter, stage, trouble, doomed, tx_hash, token_id, "
+    "block, delivered_at, final, checked_at, created_at, state, due_at, attempts, last_error, finished_at"
 )
 
 
@@ -57,7 +57,8 @@ async def mints(
 _MINT = sql("get_mint", f"SELECT {_MINT_COLUMNS}, history FROM mint.intents WHERE license_id = $1")
 _ATTEMPTS = sql(
     "attempts_of_mint",
-    """SELECT a.id, a.chain_id, a.signer, a.nonce, a.kind, a.hash, a.gas, a.max_fee::text, a.priority_fee::text,
+    """SELECT a.id, a.chain_id, a.signer, a.nonce, a.kind, a.hash, a.gas, a.max_fee::text,
+    a.priority_fee::text,
   a.signed_at, a.sent, a.first_sent_at, a.sent_at, a.endpoint, a.failure, a.error, a.block, a.block_hash,
   a.mined_ok, a.gas_used, a.reorged, n.open AS nonce_open, n.outcome AS nonce_outcome
 FROM mint.attempts a JOIN mint.nonces n USING (chain_id, signer, nonce)

@@ -19,7 +19,8 @@ _STUCK = sql(
     "stuck_mints",
     """SELECT license_id, state, stage, trouble, last_error, created_at FROM mint.intents
 WHERE state IN ('ready', 'running', 'buried', 'held')
-  AND (state IN ('held', 'buried') OR created_at < $1 OR stage IN ('capped', 'stopped', 'reorged', 'no_funds'))
+  AND (state IN ('held', 'buried') OR created_at < $1 OR stage IN ('capped', 'stopped', 'reorged',
+  'no_funds'))
 ORDER BY created_at LIMIT $2""",
 )
 _OLD_WIRES = sql(
@@ -53,7 +54,8 @@ WHERE needs_person AND settled_at IS NULL ORDER BY at LIMIT $1""",
 )
 _SETTLE = sql(
     "settle_payment",
-    """UPDATE mint.payments SET settled_at = now() WHERE event_id = $1 AND needs_person AND settled_at IS NULL""",
+    """UPDATE mint.payments SET settled_at = now() WHERE event_id = $1 AND needs_person AND settled_at IS
+    NULL""",
 )
 _STATES = sql(
     "count_mints",

@@ -60,7 +60,9 @@ def anvil_binary() -> Path:
     if shutil.which("npm") is None:
         if os.environ.get("CI"):
             pytest.fail("npm is missing: in CI the mint tests must run against anvil")
-        pytest.skip("NOT TESTED AGAINST A CHAIN: npm is missing, so anvil (@foundry-rs/anvil) cannot be installed")
+        pytest.skip(
+            "NOT TESTED AGAINST A CHAIN: npm is missing, so anvil (@foundry-rs/anvil) cannot be installed"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
     with lock.open("w") as file:
@@ -69,7 +71,9 @@ def anvil_binary() -> Path:
         fcntl.flock(file, fcntl.LOCK_EX)
         if not binary.exists():
             command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder)]
-            done = subprocess.run([*command, "@foundry-rs/anvil@1.7.1"], capture_output=True, text=True, timeout=180)
+            done = subprocess.run(
+                [*command, "@foundry-rs/anvil@1.7.1"], capture_output=True, text=True, timeout=180
+            )
             assert binary.exists(), f"npm did not install anvil: {done.stdout} {done.stderr}"
     return binary
 
@@ -93,7 +97,7 @@ class Anvil:
                 self.rpc("eth_chainId")
                 return
             except OSError:
-                assert time.monotonic() < deadline and self.process.poll() is None, "anvil does not start"
+                assert time.monotonic() < deadline, "anvil does not start"
 
     def rpc(self, method, *params):
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
@@ -111,7 +115,10 @@ class Anvil:
         self.rpc("evm_setAutomine", on)
 
     def deploy(self, owner):
-        data = CONTRACT["bytecode"] + encoded("x(string,string,string)", ["string"] * 3, ["L", "L", "x"])[4:].hex()
+        data = (
+            CONTRACT["bytecode"]
+            + encoded("x(string,string,string)", ["string"] * 3, ["L", "L", "x"])[4:].hex()
+        )
         tx = self.rpc("eth_sendTransaction", {"from": owner, "data": data, "gas": hex(3_000_000)})
         return self.mined(tx)["contractAddress"]
 
@@ -281,7 +288,7 @@ class House:
 
     async def until(self, check, seconds=10):
         with trio.fail_after(seconds):
-            while not (found := await check()):
+            while not (found := await check()):  # noqa: ASYNC110  the condition lies in the database
                 await trio.sleep(0.01)
         return found
 
@@ -350,7 +357,9 @@ async def open_house(db, settings, *, work=True, node="one", passing=None, clock
             assert isinstance(one, WorkQueue)
             queues.append(await engine.prepare(NAME, one))
         queues += await bus.declare(NAME, plugin.register_subscriptions(settings))
-        await bus.declare("shop", [EventType(one) for one in (PaymentReceived, PaymentRefunded, PaymentFailed)])
+        await bus.declare(
+            "shop", [EventType(one) for one in (PaymentReceived, PaymentRefunded, PaymentFailed)]
+        )
         await plugin.provision(ctx)
         if passing is not None:
             ctx.state["passing"] = passing

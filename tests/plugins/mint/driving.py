@@ -90,7 +90,9 @@ class Driver:
         row = await self.house.db.fetchrow(CLAIM, intent_id)
         if row is None:
             return None
-        return Job(self.desk, "mint.intents", IntentRow(intent_id, row["license_id"]), (intent_id,), row["claim"], 1)
+        return Job(
+            self.desk, "mint.intents", IntentRow(intent_id, row["license_id"]), (intent_id,), row["claim"], 1
+        )
 
     async def work(self, job, minter=None):
         """Run the handler once and hand in how it ended; False when the mint was taken over."""

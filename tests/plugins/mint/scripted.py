@@ -151,7 +151,9 @@ class Chain:
             return hex(21000)
         token = self.tokens()[0].get(call["data"][2 + 8 + 64 :])
         if token or self.paused:
-            data = "0x" + (ALREADY + call["data"][2 + 8 + 64 :] + token[0].to_bytes(32).hex() if token else "9e87fac8")
+            data = "0x" + (
+                ALREADY + call["data"][2 + 8 + 64 :] + token[0].to_bytes(32).hex() if token else "9e87fac8"
+            )
             raise RpcError(3, "execution reverted", data)
         return hex(117326)
 

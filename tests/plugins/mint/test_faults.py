@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -73,7 +74,9 @@ class World:
         """What a node does although it has acted."""
         if method == "eth_sendRawTransaction" and self.luck(self.trouble):
             if self.dice.random() < 0.3:
-                raise RpcError(-32000, self.dice.choice(["nonce too low", "internal error", "transaction underpriced"]))
+                raise RpcError(
+                    -32000, self.dice.choice(["nonce too low", "internal error", "transaction underpriced"])
+                )
             raise away()
 
     def passing(self, step):
@@ -94,10 +97,8 @@ class World:
         except Crash:
             self.driver.minter = self.driver.daemon()
         if self.zombies and self.luck(0.3):
-            try:
+            with suppress(Crash):
                 await self.driver.work(self.zombies.pop(), self.driver.daemon())
-            except Crash:
-                pass
         self.driver.clock.advance(timedelta(seconds=self.dice.choice([1, 1, 2, 6])))
 
     async def weather(self):
@@ -116,10 +117,8 @@ class World:
         elif roll < 0.66 and self.dice.random() < 0.5:
             self.log.append("foreign")
             raw, _ = await foreign(self.chain, self.driver.signer)
-            try:
+            with suppress(RpcError):
                 self.chain.eth_sendRawTransaction("0x" + raw.hex())
-            except RpcError:
-                pass
         elif roll < 0.69:
             buyer = await self.house.buyer(self.license_id)
             if buyer["status"] == "active" and self.dice.random() < 0.5:
@@ -150,7 +149,8 @@ class World:
         made = tokens.get(license_hash(self.license_id).hex())
         mint, buyer = await self.house.mint(self.license_id), await self.house.buyer(self.license_id)
         told = await self.house.one(
-            "SELECT count(*) AS n FROM wharfd.events WHERE type = 'nft.delivered' AND subject = $1", self.license_id
+            "SELECT count(*) AS n FROM wharfd.events WHERE type = 'nft.delivered' AND subject = $1",
+            self.license_id,
         )
         story = (self.seed, mint["state"], mint["stage"], mint["trouble"], self.log)
         # The contract refuses a second mint; we must not need that, unless every node that answered lied about
@@ -169,9 +169,7 @@ class World:
             assert mint["state"] == "held", ("neither an end nor a person told", story)
             assert mint["trouble"], story
         assert told["n"] <= 1, story
-        rows = await self.house.fetch(
-            "SELECT * FROM mint.nonces WHERE intent_id = $1 AND open", mint["id"]
-        )
+        rows = await self.house.fetch("SELECT * FROM mint.nonces WHERE intent_id = $1 AND open", mint["id"])
         assert rows == [], ("a nonce is left open", story)
 
 
@@ -181,7 +179,9 @@ async def foreign(chain, signer):
     from wharfd_mint.model.fees import Fees
 
     nonce = chain.count(signer.address)
-    return await signer.sign(Draft(chain.chain_id, nonce, WALLET, b"", 21000, Fees(900 * GWEI, 500 * GWEI), 1))
+    return await signer.sign(
+        Draft(chain.chain_id, nonce, WALLET, b"", 21000, Fees(900 * GWEI, 500 * GWEI), 1)
+    )
 
 
 async def run_cases(db, seeds):

@@ -18,7 +18,21 @@ from .conftest import WALLET, WALLET_2, make_settings
 
 PLAIN = Http(url="http://127.0.0.1:9/", allow_networks=("127.0.0.0/8",))
 TIERS = {"founder": Tier(cap=2, price=250000), "open": Tier()}
-OLD = "id licenseId wallet tier priceUsd paymentMethod status txHash email name nextStep receiptSent createdAt".split()
+OLD = [
+    "id",
+    "licenseId",
+    "wallet",
+    "tier",
+    "priceUsd",
+    "paymentMethod",
+    "status",
+    "txHash",
+    "email",
+    "name",
+    "nextStep",
+    "receiptSent",
+    "createdAt",
+]
 
 
 class Keys:
@@ -57,7 +71,9 @@ def buyer(**more):
 
 async def test_a_buyer_in_the_old_shapes(api):
     async with api() as (server, house):
-        answer = await server.post("/api/buyers", buyer(licenseId="node-ab3de", email="a@b.example", name="Ada"))
+        answer = await server.post(
+            "/api/buyers", buyer(licenseId="node-ab3de", email="a@b.example", name="Ada")
+        )
         assert answer.status == 201, answer.body
         made = answer.json()
         assert set(OLD) <= set(made)
@@ -73,7 +89,9 @@ async def test_a_buyer_in_the_old_shapes(api):
             assert (await server.get(path)).json()["id"] == made["id"]
         listed = (await server.get(f"/api/buyers/wallet/{WALLET.lower()}")).json()
         assert [one["id"] for one in listed] == [made["id"]]
-        edited = await server.request("PATCH", f"/api/buyers/{made['id']}", json={"name": "Lovelace", "receiptSent": True})
+        edited = await server.request(
+            "PATCH", f"/api/buyers/{made['id']}", json={"name": "Lovelace", "receiptSent": True}
+        )
         assert (edited.json()["name"], edited.json()["receiptSent"]) == ("Lovelace", True)
         history = (await server.get(f"/api/v1/buyers/{made['id']}/history")).json()["items"]
         assert [one["status"] for one in history] == ["active"]
@@ -107,7 +125,9 @@ async def test_bad_data_is_a_400_with_details(api, wrong, field):
         assert await house.fetch("SELECT * FROM mint.buyers") == []
 
 
-@pytest.mark.parametrize("body", [{"price": -1}, {"price": "7"}, {"wallet": 5}, {"status": "refunded"}, {"name": "x" * 300}])
+@pytest.mark.parametrize(
+    "body", [{"price": -1}, {"price": "7"}, {"wallet": 5}, {"status": "refunded"}, {"name": "x" * 300}]
+)
 async def test_what_is_of_the_wrong_kind_is_a_422(api, body):
     async with api() as (server, _):
         assert (await server.post("/api/buyers", buyer(**body))).status == 422
@@ -292,7 +312,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("event", "status", "outcome", "needs_person"), CASES)
-async def test_a_payment_activates_its_buyer_or_is_kept_for_a_person(opened, event, status, outcome, needs_person):
+async def test_a_payment_activates_its_buyer_or_is_kept_for_a_person(
+    opened, event, status, outcome, needs_person
+):
     async with opened(make_settings(minter="http", http=PLAIN, tiers=TIERS)) as house:
         await house.add(status="pending_wire", tier="founder", price=250000)
         await house.publish(event)
@@ -303,7 +325,9 @@ async def test_a_payment_activates_its_buyer_or_is_kept_for_a_person(opened, eve
         await house.until(heard)
         assert (await house.buyer())["status"] == status
         rows = await house.fetch("SELECT * FROM mint.payments")
-        assert [(row["outcome"], row["needs_person"]) for row in rows] == ([] if outcome is None else [(outcome, needs_person)])
+        assert [(row["outcome"], row["needs_person"]) for row in rows] == (
+            [] if outcome is None else [(outcome, needs_person)]
+        )
         assert len(await watching.open_payments(house.db)) == bool(needs_person)
 
 

@@ -97,15 +97,18 @@ async def test_places_are_given_back_and_taken_again(house):
     assert taken["taken"] == held["n"] == 3
 
 
-MOVES = [
-    (a, b) for a in desk.MOVES for b in ("active", "pending_wire", "refunded", "expired") if a != b
-]
+MOVES = [(a, b) for a in desk.MOVES for b in ("active", "pending_wire", "refunded", "expired") if a != b]
 
 
 @pytest.mark.parametrize(("before", "after"), MOVES)
 async def test_statuses_move_by_the_rules(house, before, after):
     await house.add(status="pending_wire")
-    for step in {"pending_wire": [], "active": ["active"], "expired": ["expired"], "refunded": ["active", "refunded"]}[before]:
+    for step in {
+        "pending_wire": [],
+        "active": ["active"],
+        "expired": ["expired"],
+        "refunded": ["active", "refunded"],
+    }[before]:
         await _move(house, step)
     if after in desk.MOVES[before]:
         await _move(house, after)
@@ -207,11 +210,19 @@ SELECT 'mnt_' || n, license_id, id, wallet, tier, owner, 'evm', CASE WHEN n % 50
 FROM (SELECT *, row_number() OVER () AS n FROM mint.buyers) b"""
 PLANS = [
     (lists.statement("buyers", buyers.COLUMNS, (), False), [50], "buyers_created_at_idx"),
-    (lists.statement("buyers", buyers.COLUMNS, (), True), [datetime.now(UTC), "x", 50], "buyers_created_at_idx"),
+    (
+        lists.statement("buyers", buyers.COLUMNS, (), True),
+        [datetime.now(UTC), "x", 50],
+        "buyers_created_at_idx",
+    ),
     (lists.statement("buyers", buyers.COLUMNS, ("wallet",), False), ["0xabc", 50], "buyers_wallet"),
     (lists.statement("buyers", buyers.COLUMNS, ("tier",), False), ["founder", 50], "buyers_"),
     (lists.statement("buyers", buyers.COLUMNS, ("status",), False), ["refunded", 50], "buyers_"),
-    (lists.statement("buyers", buyers.COLUMNS, ("wallet", "status"), False), ["0xabc", "active", 50], "buyers_wallet"),
+    (
+        lists.statement("buyers", buyers.COLUMNS, ("wallet", "status"), False),
+        ["0xabc", "active", 50],
+        "buyers_wallet",
+    ),
     (lists.statement("buyers", buyers.COLUMNS, ("owner",), False), ["own7", 50], "buyers_owner_idx"),
     (buyers._OF_LICENSE, ["NODE-0000007"], "buyers_license_id_idx"),
     (buyers._OF_WALLET, ["0xabc", None], "buyers_wallet"),
