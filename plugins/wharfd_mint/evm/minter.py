@@ -32,7 +32,7 @@ from .chain import Chain
 from .endpoints import RpcAway, WrongChain
 from .examining import Examiner
 from .signer import Signer
-from .writing import GAP, Pen, Unwanted, Written
+from .writing import GAP, Pen, Revived, Unwanted, Written
 
 _MOST_STEPS = 25
 _STOPPED_SECONDS = 60.0
@@ -239,7 +239,7 @@ class _Pass:
             self._sight = replace(self._sight, receipts=known)
         elif isinstance(outcome, Unwanted):
             self._wanted = False
-        else:
+        elif not isinstance(outcome, Revived):
             return outcome
         await self._read()
         return None

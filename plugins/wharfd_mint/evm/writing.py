@@ -40,7 +40,12 @@ class Unwanted:
     """Nothing was signed: the buyer is not active any more."""
 
 
-Outcome = Written | Unwanted | Pending | NeedsPerson
+@dataclass(frozen=True)
+class Revived:
+    """A nonce that was given up is held again; its transactions are there already."""
+
+
+Outcome = Written | Unwanted | Revived | Pending | NeedsPerson
 
 
 class Pen:
@@ -178,6 +183,8 @@ class Pen:
         name = f"{GAP}{nonce}"
         async with self._db.transaction() as tx:
             fence, _ = await ledger.become_writer(tx, self.account, self._writer)
+            if await ledger.revive(tx, self.account, nonce, name):
+                return Revived()
             if await ledger.free_nonce(tx, self.account, nonce) != nonce:
                 return Unwanted()
             signed = await self._sign(draft, nonce, "cancel")

@@ -123,6 +123,7 @@ CREATE TABLE mint.nonces (
     signer    text        NOT NULL,
     nonce     bigint      NOT NULL CHECK (nonce >= 0),
     intent_id text        NOT NULL,
+    held_by   text        NOT NULL,
     fence     bigint      NOT NULL,
     open      boolean     NOT NULL DEFAULT true,
     outcome   text        CHECK (outcome IN ('mined', 'reverted', 'cancelled', 'foreign')),
@@ -135,11 +136,13 @@ CREATE TABLE mint.nonces (
     PRIMARY KEY (chain_id, signer, nonce),
     CHECK (open = (outcome IS NULL))
 );
-CREATE UNIQUE INDEX nonces_of_intent ON mint.nonces (intent_id) WHERE open;
+CREATE UNIQUE INDEX nonces_held_idx ON mint.nonces (held_by) WHERE open;
 CREATE INDEX nonces_intent_idx ON mint.nonces (intent_id);
 CREATE INDEX nonces_open_idx ON mint.nonces (chain_id, signer, nonce) WHERE open;
 CREATE INDEX nonces_day_idx ON mint.nonces (chain_id, signer, day);
-COMMENT ON TABLE mint.nonces IS 'A nonce belongs to one mint until it is used up for good; a mint has one open nonce at most.';
+COMMENT ON TABLE mint.nonces IS
+    'A nonce belongs to one mint until it is used up for good. held_by differs from intent_id when it was given up
+too early and is only filled now: its old transactions may still win, and whoever wins uses it up.';
 
 CREATE TABLE mint.attempts (
     id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

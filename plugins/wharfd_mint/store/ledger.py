@@ -45,8 +45,8 @@ WHERE chain_id = $1 AND signer = $2 AND day = $3""",
 )
 _OPEN = sql(
     "open_nonce",
-    """INSERT INTO mint.nonces (chain_id, signer, nonce, intent_id, fence, day, reserved)
-VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+    """INSERT INTO mint.nonces (chain_id, signer, nonce, intent_id, held_by, fence, day, reserved)
+VALUES ($1, $2, $3, $4, $4, $5, $6, $7)""",
 )
 _RESERVE = sql(
     "reserve_more",
@@ -64,13 +64,13 @@ _HELD = sql(
     """SELECT n.nonce, a.hash, a.kind, a.raw, a.gas, a.max_fee, a.priority_fee, a.signed_at, a.sent,
   a.sent_at, a.failure, a.block
 FROM mint.nonces n JOIN mint.attempts a USING (chain_id, signer, nonce)
-WHERE n.intent_id = $1 AND n.open ORDER BY a.id""",
+WHERE n.held_by = $1 AND n.open ORDER BY a.id""",
 )
 _PAST = sql(
     "past_nonces",
     """SELECT count(*) FILTER (WHERE outcome = 'reverted') AS reverts,
-  count(*) FILTER (WHERE outcome = 'foreign') AS stolen
-FROM mint.nonces WHERE intent_id = $1 AND NOT open""",
+  count(*) FILTER (WHERE outcome = 'foreign' OR held_by <> intent_id) AS stolen
+FROM mint.nonces WHERE intent_id = $1 AND held_by IS DISTINCT FROM (CASE WHEN open THEN $1 END)""",
 )
 _SENT = sql(
     "mark_sent",
@@ -95,7 +95,7 @@ WHERE chain_id = $1 AND signer = $2 AND nonce = $3 AND open""",
 _REOPEN = sql(
     "reopen_nonce",
     """UPDATE mint.nonces SET open = true, outcome = NULL, closed_at = NULL, spent = NULL
-WHERE intent_id = $1 AND tx_hash = $2 AND NOT open""",
+WHERE intent_id = $1 AND held_by = $1 AND tx_hash = $2 AND NOT open""",
 )
 _FREE_ATTEMPTS = sql(
     "forget_sending",
@@ -122,17 +122,24 @@ _GET = sql(
 FROM mint.signers s WHERE s.chain_id = $1 AND s.signer = $2""",
 )
 # Nonces from the account's count on that nobody holds although a later one is open: they hold that one up.
+# Also those that were given up as used and, as the count shows, are not.
 _GAPS = sql(
     "nonce_gaps",
     """SELECT n FROM generate_series($3::bigint, least($3 + 1000, (
     SELECT coalesce(max(nonce), -1) FROM mint.nonces WHERE chain_id = $1 AND signer = $2 AND open))) n
-WHERE NOT EXISTS (SELECT FROM mint.nonces x WHERE x.chain_id = $1 AND x.signer = $2 AND x.nonce = n)
+WHERE NOT EXISTS (SELECT FROM mint.nonces x WHERE x.chain_id = $1 AND x.signer = $2 AND x.nonce = n
+  AND (x.open OR x.outcome = 'mined'))
 ORDER BY n""",
+)
+_REVIVE = sql(
+    "revive_nonce",
+    """UPDATE mint.nonces SET open = true, outcome = NULL, closed_at = NULL, spent = NULL, held_by = $4
+WHERE chain_id = $1 AND signer = $2 AND nonce = $3 AND NOT open AND outcome <> 'mined'""",
 )
 _FILLERS = sql(
     "open_fillers",
-    """SELECT intent_id FROM mint.nonces
-WHERE chain_id = $1 AND signer = $2 AND open AND intent_id LIKE 'gap:%' ORDER BY nonce LIMIT 50""",
+    """SELECT held_by FROM mint.nonces
+WHERE chain_id = $1 AND signer = $2 AND open AND held_by LIKE 'gap:%' ORDER BY nonce LIMIT 50""",
 )
 
 
@@ -198,6 +205,11 @@ async def open_nonce(
 ) -> None:
     """Give the nonce to a mint."""
     await tx.execute(_OPEN, account.chain_id, account.signer, nonce, intent_id, fence, day, Decimal(reserved))
+
+
+async def revive(tx: Transaction, account: Account, nonce: int, holder: str) -> bool:
+    """Take up a nonce that was given up and is not used; False when there is none such."""
+    return await tx.execute(_REVIVE, account.chain_id, account.signer, nonce, holder) == 1
 
 
 async def reserve(tx: Transaction, account: Account, nonce: int, fence: int, reserved: int) -> bool:
@@ -310,4 +322,4 @@ async def gaps(db: Database | Transaction, account: Account, count: int) -> list
 
 async def fillers(db: Database, account: Account) -> list[str]:
     """Return the ids under which open nonces are held that only fill a gap."""
-    return [row["intent_id"] for row in await db.fetch(_FILLERS, account.chain_id, account.signer)]
+    return [row["held_by"] for row in await db.fetch(_FILLERS, account.chain_id, account.signer)]
