@@ -16,7 +16,7 @@ from .conftest import WALLET, make_evm, make_settings, open_house, quick
 from .driving import Driver
 from .scripted import CONTRACT, GWEI, Chain, Node, PlainSigner, away
 
-CASES_IN_SUITE = 60
+CASES_IN_SUITE = 30
 KEY = Secret("0x" + "11" * 32)
 
 

@@ -52,7 +52,9 @@ class Served:
         if late is not None:
             await late(conversation)
             return
-        await answers.status(200, msgspec.json.encode({"id": call["id"], "jsonrpc": "2.0", **document}))(conversation)
+        await answers.status(200, msgspec.json.encode({"id": call["id"], "jsonrpc": "2.0", **document}))(
+            conversation
+        )
 
     def methods(self):
         return [msgspec.json.decode(one.body)["method"] for one in self.receiver.requests]
@@ -142,7 +144,10 @@ async def finish(house, driver, steps=30):
 
 
 async def test_a_timeout_after_accepting_is_no_second_transaction(db):
-    async with two_endpoints() as (chain, served, transports), driven(db, transports, chain) as (house, driver):
+    async with (
+        two_endpoints() as (chain, served, transports),
+        driven(db, transports, chain) as (house, driver),
+    ):
         served[0].after = only("eth_sendRawTransaction", answers.hang())
         await finish(house, driver)
         assert len(chain.tokens()[0]) == 1
@@ -325,7 +330,11 @@ def says(code=200, **body):
 
 
 async def test_a_service_is_told_once_with_a_key_and_asked_until_it_is_done(opened, receiver):
-    receiver.script(says(202, status="pending"), says(status="pending"), says(status="minted", tx_hash="0xabc", token_id=7))
+    receiver.script(
+        says(202, status="pending"),
+        says(status="pending"),
+        says(status="minted", tx_hash="0xabc", token_id=7),
+    )
     async with opened(service(receiver, token=Secret("t0ken"))) as house:
         await house.add()
         mint = await house.reached("done")
@@ -421,7 +430,9 @@ async def test_the_buyer_gets_one_mail(opened, receiver, nursery):
     got = []
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, lambda stream: smtp(stream, got), [listener])
-    mail = Mail(host="127.0.0.1", sender="shop@shop.example", port=listener.socket.getsockname()[1], security="none")
+    mail = Mail(
+        host="127.0.0.1", sender="shop@shop.example", port=listener.socket.getsockname()[1], security="none"
+    )
     receiver.answer = says(status="minted", tx_hash="0xabc")
     settings = make_settings(minter="http", http=service(receiver).http, mail=mail, tiers={"open": Tier()})
     async with opened(settings) as house:

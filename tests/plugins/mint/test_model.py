@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wharfd_mint.model import decisions as d
@@ -421,6 +421,7 @@ sights = st.builds(
 )  # fmt: skip
 
 
+@settings(max_examples=500)
 @given(states, sights, booleans)
 def test_no_new_nonce_while_one_is_open_and_nothing_without_asking(state, sight, lookup):
     action = d.decide(state, sight, d.Rules(lookup=lookup), NOW)
@@ -442,6 +443,7 @@ def test_no_new_nonce_while_one_is_open_and_nothing_without_asking(state, sight,
         assert getattr(sight, action.part) is None
 
 
+@settings(max_examples=500)
 @given(states, sights)
 def test_looking_comes_to_an_end(state, sight):
     seen = {"receipts": {}, "final": 10, "token": False, "nonce": 5, "final_nonce": 5}
