@@ -6,6 +6,7 @@ import contextvars
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 # The library under test is the only way to an asyncio loop; the tests use it through plain futures.
 from wharfd.db import Bridge, current_bridge, open_bridge, run_asyncio
@@ -101,7 +102,7 @@ async def test_iterate_reads_an_asyncio_iterator(bridge):
     assert [number async for number in bridge.iterate(numbers())] == [0, 1, 2]
 
 
-async def test_a_stray_error_in_a_callback_does_not_end_the_run(bridge, capsys):
+async def test_a_stray_error_in_a_callback_does_not_end_the_run(bridge):
     def broken():
         raise Boom
 
@@ -112,8 +113,9 @@ async def test_a_stray_error_in_a_callback_does_not_end_the_run(bridge, capsys):
         bridge.loop.call_soon(future.set_result, None)
         await future
 
-    await bridge.run(settle)
-    assert "asyncio_error" in capsys.readouterr().out
+    with capture_logs() as logs:
+        await bridge.run(settle)
+    assert [entry["event"] for entry in logs] == ["asyncio_error"]
 
 
 async def test_a_lone_error_leaves_the_block_as_itself():

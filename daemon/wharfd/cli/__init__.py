@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..declare import Command
 from ..errors import ConfigError, WharfdError
 from .client import Client, ClientError
 from .output import complain
@@ -24,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        parser = build_parser(arguments)
-        parsed = parser.parse_args(arguments)
+        common, rest = _common_options().parse_known_args(arguments)
+        parsed = build_parser(common, rest).parse_args(rest, namespace=common)
         return int(parsed.execute(parsed) or 0)
     except ConfigError as error:
         complain(str(error))
@@ -42,42 +43,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def _common_options() -> argparse.ArgumentParser:
+    """The options that every command takes, wherever they stand on the line."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, default=_from_environment("WHARFD_CONFIG"))
+    parser.add_argument("--state-dir", type=Path, default=default_state_dir())
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+_EVERYWHERE = """\
+everywhere:
+  --config FILE     the TOML file (WHARFD_CONFIG)
+  --state-dir DIR   the folder for all state (WHARFD_STATE_DIR; by default .wharfd)
+  --json            print JSON
+"""
+
+
+def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; plugins are imported for it only when no core command is asked for."""
     from . import commands
 
     parser = argparse.ArgumentParser(
-        prog="wharfd", description="The back office of a commerce business in one daemon."
+        prog="wharfd",
+        description="The back office of a commerce business in one daemon.",
+        epilog=_EVERYWHERE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"wharfd {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    core = {command.name for command in commands.CORE}
     for command in commands.CORE:
         _add(subparsers, command)
-    words = [word for word in arguments if not word.startswith("-")]
-    if not words or words[0] not in {command.name for command in commands.CORE}:
-        for command in commands.of_plugins(arguments):
+    if not rest or rest[0] not in core:
+        for command in commands.of_plugins(common.config):
             _add(subparsers, command)
     return parser
 
 
-def _add(subparsers: Any, command: Any) -> None:
-    parser = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
-    common = parser.add_argument_group("everywhere")
-    common.add_argument(
-        "--config", type=Path, default=_from_environment("WHARFD_CONFIG"), help="the TOML file"
+def _add(subparsers: Any, command: Command) -> None:
+    parser = subparsers.add_parser(
+        command.name,
+        help=command.summary,
+        description=command.summary,
+        epilog=_EVERYWHERE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    common.add_argument(
-        "--state-dir", type=Path, default=default_state_dir(), help="the folder for all state"
-    )
-    common.add_argument("--json", action="store_true", help="print JSON")
     command.configure(parser)
     parser.set_defaults(execute=lambda parsed: _execute(command, parsed))
 
 
-def _execute(command: Any, parsed: argparse.Namespace) -> int:
+def _execute(command: Command, parsed: argparse.Namespace) -> int:
     from .commands import client_for
 
-    return int(command.run(parsed, client_for(parsed)))
+    return command.run(parsed, client_for(parsed))
 
 
 def default_state_dir() -> Path:

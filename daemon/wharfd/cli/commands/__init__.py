@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import tomli
 
 from ...declare import Command
 from ..client import Client
-from . import configuration, daemon, database, plugins, schedules, secrets, work
+from . import configuration, daemon, database, doctor, documentation, plugins, schedules, secrets, work
 
 CORE: tuple[Command, ...] = (
     *daemon.COMMANDS,
@@ -21,6 +20,8 @@ CORE: tuple[Command, ...] = (
     *schedules.COMMANDS,
     *work.COMMANDS,
     *secrets.COMMANDS,
+    *doctor.COMMANDS,
+    *documentation.COMMANDS,
 )
 
 
@@ -36,16 +37,12 @@ def client_for(parsed: argparse.Namespace) -> Client:
     return Client.for_daemon(bind, parsed.state_dir)
 
 
-def of_plugins(arguments: Sequence[str]) -> list[Command]:
+def of_plugins(path: Path | None) -> list[Command]:
     """Return the commands of the plugins that the configuration enables."""
     from ...config import configuration_text, load_configuration
     from ...loading import PluginHost, find_plugins
     from ...registry import collect
 
-    early = argparse.ArgumentParser(add_help=False)
-    default = os.environ.get("WHARFD_CONFIG")
-    early.add_argument("--config", type=Path, default=Path(default) if default else None)
-    path = early.parse_known_args(list(arguments))[0].config
     configuration = load_configuration(configuration_text(path), os.environ)
     host = PluginHost()
     found, _ = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)

@@ -1,0 +1,97 @@
+"""A real `wharfd` process, as systemd or a person would start it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class Process:
+    """One started daemon; `log` is what it wrote."""
+
+    popen: subprocess.Popen
+    state: Path
+    api: int
+    ingest: int
+    output: Path
+    extra: dict = field(default_factory=dict)
+
+    @property
+    def log(self) -> str:
+        return self.output.read_text()
+
+    def wait_ready(self, seconds: float = 20.0) -> None:
+        """Poll until the API answers; fails with the log when the process ends first."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.popen.poll() is None, self.log
+            try:
+                if self.get("/health/ready")[0] == 200:
+                    return
+            except OSError:
+                self.popen.poll()
+        raise AssertionError(f"not ready within {seconds} s:\n{self.log}")
+
+    def get(self, path: str, *, token: bool = False) -> tuple[int, bytes]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.api}{path}")
+        if token:
+            request.add_header("Authorization", f"Bearer {(self.state / 'admin.token').read_text().strip()}")
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read()
+
+    def stop(self, sign: int = signal.SIGTERM) -> int:
+        self.popen.send_signal(sign)
+        return self.popen.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A factory: `start("[log]\\n…")` starts a daemon with that configuration, embedded PostgreSQL, own ports."""
+    started: list[Process] = []
+
+    def begin(
+        config: str = "", *, state: Path | None = None, environ: dict | None = None, **options
+    ) -> Process:
+        number = len(started)
+        api, ingest = options.get("api") or free_port(), options.get("ingest") or free_port()
+        path = tmp_path / f"wharfd-{number}.toml"
+        path.write_text(
+            f'[http]\nbind = "127.0.0.1:{api}"\n[ingest]\nbind = "127.0.0.1:{ingest}"\n{config}',
+            encoding="utf-8",
+        )
+        output = tmp_path / f"log-{number}"
+        folder = state or tmp_path / "state"
+        with output.open("wb") as stream:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "wharfd", "run", "--config", str(path), "--state-dir", str(folder)],
+                stdout=stream,
+                stderr=stream,
+                env={**os.environ, **(environ or {})},
+            )
+        process = Process(popen, folder, api, ingest, output)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.popen.poll() is None:
+            process.popen.send_signal(signal.SIGTERM)
+            try:
+                process.popen.wait(20)
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+                process.popen.wait()
