@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from wharfd import Command
+from wharfd import Command, Output
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -41,88 +37,65 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, client: Any) -> int:
+    output = Output(as_json=arguments.json)
     action = arguments.action
-    as_json = bool(getattr(arguments, "json", False))
     if action == "list":
         rows = client.get("/api/v1/mints", state=arguments.state, limit=arguments.limit)["items"]
-        _table(rows, ["licenseId", "state", "stage", "tier", "txHash", "trouble"], as_json)
+        output.table(rows, ["licenseId", "state", "stage", "tier", "txHash", "trouble"], empty="no mints")
     elif action == "show":
-        return _show(client.get(f"/api/v1/mints/{arguments.license}"), as_json)
+        _show(client.get(f"/api/v1/mints/{arguments.license}"), output)
     elif action in ("retry", "hold"):
         body = {"reason": arguments.reason} if action == "hold" else None
         client.post(f"/api/v1/mints/{arguments.license}/{action}", body)
-        _say(f"{arguments.license}: {'will be tried now' if action == 'retry' else 'held'}")
+        output.facts({arguments.license: "will be tried now" if action == "retry" else "held"})
     elif action == "doctor":
         checks = client.get("/api/v1/mint/doctor")["checks"]
-        _table(checks, ["check", "state", "detail"], as_json)
+        output.table(checks, ["check", "state", "detail"])
         return 1 if any(one["state"] == "fail" for one in checks) else 0
     elif action == "tiers":
         rows = client.get("/api/v1/mint/tiers")["items"]
-        _table(rows, ["tier", "cap", "taken", "left", "price", "currency"], as_json)
+        output.table(rows, ["tier", "cap", "taken", "left", "price", "currency"], empty="no tiers")
     elif action == "payments":
         rows = client.get("/api/v1/mint/payments")["items"]
-        _table(rows, ["eventId", "licenseId", "amount", "currency", "outcome", "at"], as_json)
+        columns = ["eventId", "licenseId", "amount", "currency", "outcome", "at"]
+        output.table(rows, columns, empty="no payment waits for a person")
     elif action == "settle":
         client.post(f"/api/v1/mint/payments/{arguments.payment}/settle")
-        _say("settled")
+        output.facts({arguments.payment: "settled"})
     elif action == "export":
-        return _export(arguments.file, client)
+        _export(arguments.file, client)
     else:
-        return _import(arguments, client, as_json)
+        return _import(arguments, client, output)
     return 0
 
 
-def _show(mint: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        return _json(mint)
-    facts = {name: value for name, value in mint.items() if name not in ("transactions", "history")}
-    _table([{"what": name, "is": value} for name, value in facts.items()], ["what", "is"], False)
+def _show(mint: dict[str, Any], output: Output) -> None:
+    if output.as_json:
+        output.json(mint)
+        return
+    output.facts({name: value for name, value in mint.items() if name not in ("transactions", "history")})
+    output.line()
     columns = ["nonce", "kind", "hash", "sent", "block", "minedOk", "nonceOutcome", "failure"]
-    _table(mint["transactions"], columns, False)
-    return 0
+    output.table(mint["transactions"], columns, empty="nothing was signed")
 
 
-def _export(path: Path | None, client: Any) -> int:
+def _export(path: Path | None, client: Any) -> None:
     answer = client.call("GET", "/api/v1/mint/buyers.csv", headers={"Accept": "text/csv"})
     if path is None:
-        sys.stdout.buffer.write(answer.body)
+        sys.stdout.write(answer.body.decode())
     else:
         path.write_bytes(answer.body)
-    return 0
 
 
-def _import(arguments: argparse.Namespace, client: Any, as_json: bool) -> int:
+def _import(arguments: argparse.Namespace, client: Any, output: Output) -> int:
     path = "/api/v1/mint/buyers.csv" + ("?dry_run=true" if arguments.dry_run else "")
     done = client.post(path, arguments.file.read_bytes(), headers={"Content-Type": "text/csv"})
-    if as_json:
-        _json(done)
+    if output.as_json:
+        output.json(done)
     else:
-        _say(f"{done['added']} added, {done['skipped']} there already, {done['failed']} wrong")
-        _table(done["errors"], ["line", "message"], False)
+        output.line(f"{done['added']} added, {done['skipped']} there already, {done['failed']} wrong")
+        output.table(done["errors"], ["line", "message"], empty="")
     return 1 if done["failed"] else 0
-
-
-def _json(value: Any) -> int:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-    return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
-    if as_json:
-        _json(rows)
-        return
-    if not rows:
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("-" if row.get(column) is None else str(row.get(column)) for column in columns))
-    Console(highlight=False).print(table)
 
 
 COMMAND = Command(name="mint", summary="look after buyers' tokens", configure=_configure, run=_run)

@@ -194,8 +194,7 @@ class Mail:
     )
     subject: str = option("Your NFT has arrived", help="subject of the mail")
     body: str = option(
-        "Hello {name},\n\nthe NFT for your license {license_id} is in your wallet {wallet}.\n"
-        "Transaction: {tx_hash}\n",
+        "Hello {name}, the NFT for license {license_id} is in your wallet {wallet}. Transaction: {tx_hash}",
         help="text; name, license_id, wallet, tier, tx_hash and token_id in braces are filled in",
     )
 
@@ -205,7 +204,7 @@ class Settings:
     """Buyers, tiers, and how tokens are minted."""
 
     minter: str = option(
-        "evm", help="who mints: evm, http, or the name of a minter that another plugin offers"
+        "", help="who mints: evm, http, or what another plugin offers; empty: the chain or service given here"
     )
     tiers: dict[str, Tier] = option(default_factory=dict, help="what is sold, one table each")
     payments: Payments = option(default_factory=Payments, help="which payments activate a buyer")
@@ -240,3 +239,8 @@ class Settings:
             raise ValueError("license_prefix: capitals and digits; license_digits: 5 to 40")
         if not 1 <= self.concurrency <= 64 or self.wire_days < 1 or self.archive_after_days < 1:
             raise ValueError("concurrency: 1 to 64; wire_days and archive_after_days: at least 1")
+
+    @property
+    def minting(self) -> str:
+        """Who mints; "none" where nobody is given."""
+        return self.minter or ("evm" if self.evm is not None else "http" if self.http is not None else "none")

@@ -71,7 +71,7 @@ async def create(
         raise _full(tier)
     await buyers.note(tx, buyer.id, buyer.status, actor, "created")
     if minted is not None:
-        await intents.take_over(tx, buyer, settings.minter, minted)
+        await intents.take_over(tx, buyer, settings.minting, minted)
     elif active:
         await start_mint(ctx, tx, buyer, revive=False)
     await _audit(ctx, tx, buyer, actor, "buyer.created", {"tier": tier, "status": buyer.status})
@@ -137,7 +137,7 @@ async def leave(
 
 async def start_mint(ctx: PluginContext[Settings], tx: Transaction, buyer: Buyer, *, revive: bool) -> None:
     """Make sure the buyer's license is being minted."""
-    await intents.ensure(tx, buyer, ctx.settings.minter, revive=revive)
+    await intents.ensure(tx, buyer, ctx.settings.minting, revive=revive)
     await intents.hurry(tx, buyer.license_id)
     ctx.work.wake(tx, "intents")
 

@@ -49,9 +49,14 @@ async def work_mint(ctx: PluginContext[Settings], job: Job[IntentRow]) -> object
     intent = await intents.load(ctx.db, job.row.id)
     if intent is None:
         return Cancel("its buyer is in the archive")
+    if not intent.sent_on and intent.minter != ctx.settings.minting:
+        intent = await intents.hand_over(ctx.db, intent, ctx.settings.minting)
     minter = await find_minter(ctx, intent.minter)
     if minter is None:
-        return Snooze(_NOBODY_SECONDS, reason=f"no running plugin offers the minter {intent.minter!r}")
+        why = f"no running plugin offers the minter {intent.minter!r}"
+        job.finish(Snooze(_NOBODY_SECONDS, reason=why))
+        await _write_stage(job, intent, "waiting", why)
+        return None
     progress = await minter.advance(request_for(intent, job.claim))
     passing = ctx.state.get("passing")
     if passing is not None:

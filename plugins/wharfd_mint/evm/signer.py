@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import trio
 
-from wharfd import Secret
+from wharfd import NotReady, Secret
 
 from ..model.fees import Fees
 
@@ -82,7 +82,11 @@ async def open_signer(key: Secret) -> KeySigner:
     """Load the signing library (it takes a second, so in a thread) and the key."""
 
     def load() -> KeySigner:
-        from eth_account import Account
+        try:
+            import eth_abi  # noqa: F401  calls are encoded with it; better to miss it now than at the first mint
+            from eth_account import Account
+        except ImportError as error:
+            raise NotReady(f"{error.name} is not installed; run: pip install 'wharfd[mint]'") from None
 
         try:
             return KeySigner(Account.from_key(key.reveal()))

@@ -92,9 +92,10 @@ async def hold_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
 
 async def examine(ctx: Ctx, request: Request) -> dict[str, Any]:
     """Look at what minting depends on: endpoints, chain, contract, balance, nonces, fees."""
-    minter = await find_minter(ctx, ctx.settings.minter)
+    name = ctx.settings.minting
+    minter = await find_minter(ctx, name)
     if minter is None:
-        raise ServiceUnavailable(f"no running plugin offers the minter {ctx.settings.minter!r}")
+        raise ServiceUnavailable(f"no running plugin offers the minter {name!r}")
     checks = await minter.examine()
     counts = await watching.count_open(ctx.db)
     waiting = counts.get("held", 0) + counts.get("buried", 0)

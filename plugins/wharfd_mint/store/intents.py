@@ -110,6 +110,7 @@ _FORGET_HASH = sql(
     "forget_tx_hash",
     "UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now() WHERE license_id = $1",
 )
+_HAND_OVER = sql("hand_mint_over", "UPDATE mint.intents SET minter = $2 WHERE id = $1 AND NOT sent_on")
 _SENT = sql("mint_was_sent_on", "SELECT sent_on FROM mint.intents WHERE license_id = $1 FOR UPDATE")
 _WALLET = sql("move_mint", "UPDATE mint.intents SET wallet = $2 WHERE license_id = $1 AND NOT sent_on")
 DELIVERED = "nft.delivered"
@@ -181,6 +182,12 @@ async def load(db: Database | Transaction, intent_id: str) -> Intent | None:
     """Return a mint; None when its buyer is gone."""
     row = await db.fetchrow(_LOAD, intent_id)
     return None if row is None else Intent(**row)
+
+
+async def hand_over(db: Database, intent: Intent, minter: str) -> Intent:
+    """Give a mint for which nothing was signed yet to another minter."""
+    await db.execute(_HAND_OVER, intent.id, minter)
+    return msgspec.structs.replace(intent, minter=minter)
 
 
 async def fence(tx: Transaction, intent_id: str, claim: int, wallet: str) -> None:

@@ -391,9 +391,13 @@ async def test_another_plugin_can_mint(opened):
         async def examine(self):
             return []
 
+    async with opened(make_settings(tiers={"open": Tier()})) as house:
+        await house.add()
+        mint = await house.at_stage("waiting")
+        assert mint["minter"] == "none"
     settings = make_settings(minter="solana", tiers={"open": Tier()})
     async with opened(settings, hooks=Hooks({"solana": Theirs()})) as house:
-        await house.add()
+        await house.now()
         await house.reached("done")
         assert (await house.buyer())["tx_hash"] == "0xfeed"
         await upkeep.validate(house.ctx)
