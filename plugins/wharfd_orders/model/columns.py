@@ -95,7 +95,9 @@ def order_of_cells(
         message = f"has {len(cells)} cells where the header has {len(columns)}"
         return [RowError("", "cell_count", message)]
     row = {
-        column: unescape(cell).strip() for column, cell in zip(columns, cells, strict=True) if column is not None
+        column: unescape(cell).strip()
+        for column, cell in zip(columns, cells, strict=True)
+        if column is not None
     }
     errors: list[RowError] = []
     item: dict[str, Any] = {}
@@ -116,7 +118,9 @@ def order_of_cells(
     if opted in _TRUE:
         order["optOutOfNomination"] = True
     elif opted not in _FALSE:
-        errors.append(RowError("opt_out_of_nomination", "not_a_boolean", f"{opted[:40]!r} is not true or false"))
+        errors.append(
+            RowError("opt_out_of_nomination", "not_a_boolean", f"{opted[:40]!r} is not true or false")
+        )
     _amount(row, order.get("currency") or rules.currency, item, rules, errors)
     extra = {column[5:]: text for column, text in row.items() if column.startswith("data:") and text}
     if extra:

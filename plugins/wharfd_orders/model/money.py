@@ -47,7 +47,9 @@ def minor_of_number(value: object, currency: str, *, unit: str = "minor") -> int
     if isinstance(value, str):
         return minor_of_text(value, currency)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WrongAmount("amount_not_a_number", "must be a whole number of minor units or a text like \"12.50\"")
+        raise WrongAmount(
+            "amount_not_a_number", 'must be a whole number of minor units or a text like "12.50"'
+        )
     if isinstance(value, float):
         raise WrongAmount(
             "amount_float",
@@ -114,7 +116,9 @@ def _explained(shown: str) -> WrongAmount:
         )
     if re.fullmatch(r"[0-9.]+[eE][+-]?[0-9]+", inner):
         return WrongAmount("amount_float", f"{_cut(shown)} is in exponent form; write all digits")
-    return WrongAmount("amount_not_a_number", f"{_cut(shown)!r} is no amount; write digits and a point, as 12.50")
+    return WrongAmount(
+        "amount_not_a_number", f"{_cut(shown)!r} is no amount; write digits and a point, as 12.50"
+    )
 
 
 def _cut(text: str) -> str:

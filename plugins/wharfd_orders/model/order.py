@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -97,11 +97,11 @@ class _Reader:
 
     def ident(self, value: Any, column: str) -> str | int | None:
         if isinstance(value, int) and not isinstance(value, bool):
-            return value if abs(value) < 1 << 53 else self._big(column)
+            if abs(value) >= 1 << 53:
+                message = "is a number that not every program can hold; send it as text"
+                self.wrong(column, "number_too_large", message)
+            return value
         return self.text(value, column)
-
-    def _big(self, column: str) -> None:
-        self.wrong(column, "number_too_large", "is a number that not every program can hold; send it as text")
 
     def unknown(self, given: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
         for name in given:
@@ -261,6 +261,3 @@ def _kind(value: Any) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-Validate = Callable[[Any, Rules], Order | list[RowError]]

@@ -76,7 +76,9 @@ def wrong(line: int, errors: list[RowError], value: Any) -> Row:
     except (UnicodeEncodeError, ValueError, TypeError):
         raw = msgspec.json.encode({"_line": repr(value)[:_KEPT_BYTES]})
     if len(raw) > _KEPT_BYTES or b"\\u0000" in raw:
-        raw = msgspec.json.encode({"_line": raw[:_KEPT_BYTES].decode("utf-8", "replace").replace("\\u0000", "")})
+        raw = msgspec.json.encode(
+            {"_line": raw[:_KEPT_BYTES].decode("utf-8", "replace").replace("\\u0000", "")}
+        )
     return Row(line, None, tuple(errors), raw)
 
 
