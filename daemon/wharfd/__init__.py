@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
+    from .context import Hooks as Hooks
     from .context import PluginContext as PluginContext
     from .db import Database as Database
+    from .db import Queries as Queries
     from .db import Record as Record
     from .db import Statement as Statement
     from .db import Transaction as Transaction
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from .errors import Overloaded as Overloaded
     from .errors import SecretError as SecretError
     from .errors import ServiceUnavailable as ServiceUnavailable
+    from .errors import StatementTimeout as StatementTimeout
     from .errors import UrlRefused as UrlRefused
     from .errors import WharfdError as WharfdError
     from .hookspecs import hookimpl as hookimpl
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from .http import Stream as Stream
     from .http import TooMany as TooMany
     from .http import Unavailable as Unavailable
+    from .http import UnsupportedMediaType as UnsupportedMediaType
     from .http import decode_cursor as decode_cursor
     from .http import encode_cursor as encode_cursor
     from .http import offset_of as offset_of
@@ -91,6 +96,7 @@ if TYPE_CHECKING:
     from .work import Done as Done
     from .work import Hold as Hold
     from .work import Job as Job
+    from .work import Outcome as Outcome
     from .work import RetryAfter as RetryAfter
     from .work import Snooze as Snooze
 
@@ -99,24 +105,25 @@ __version__ = "0.1.0"
 # where each public name lives; `name=other` renames what would be mistaken for something else
 _HOMES = {
     "cache": "Cache",
+    "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
-    "context": "PluginContext",
-    "db": "Database Record Statement Transaction quoted sql",
+    "context": "Hooks PluginContext",
+    "db": "Database Queries Record Statement Transaction quoted sql",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
-    "ServiceUnavailable UrlRefused WharfdError",
+    "ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
-    "paginate",
+    "NotFound Page Reply Request Stream TooMany Unavailable UnsupportedMediaType decode_cursor encode_cursor "
+    "offset_of page_of paginate",
     "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
     "secrets": "Secret",
-    "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
+    "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
 _PUBLIC = {
     entry.partition("=")[0]: (module, entry.rpartition("=")[2])

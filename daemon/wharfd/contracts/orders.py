@@ -168,10 +168,14 @@ class NotDone:
 
 @dataclass(frozen=True)
 class Unknown:
-    """Nobody knows whether the order was carried out: an answer got lost, for example."""
+    """Nobody knows whether the order was carried out: an answer got lost, for example.
+
+    `final` says that asking again is of no use: a person has to find out.
+    """
 
     reason: str
     result: dict[str, Any] = field(default_factory=dict)
+    final: bool = False
 
 
 class TransactionalExecutor(Protocol):

@@ -55,7 +55,7 @@ CREATE TABLE items (
     sent_at      timestamptz,                       -- an external executor was about to be called
     answer       jsonb,                             -- what it last answered: status, timings, request id
     state        text NOT NULL DEFAULT 'ready' CHECK (state IN ('waiting', 'ready', 'running', 'done', 'buried',
-                     'held', 'cancelled', 'skipped', 'duplicate', 'superseded')),
+                     'held', 'cancelled', 'skipped', 'duplicate')),
     priority     smallint NOT NULL DEFAULT 100,
     due_at       timestamptz NOT NULL DEFAULT now(),
     attempts     integer NOT NULL DEFAULT 0,
@@ -73,7 +73,7 @@ CREATE INDEX items_running ON items (batch) WHERE state = 'running';
 CREATE INDEX items_parked ON items (lane, state, finished_at) WHERE state IN ('buried', 'held');
 CREATE INDEX items_waiting ON items (batch, idx) WHERE state = 'waiting';
 CREATE INDEX items_unsuccessful ON items (batch, idx)
-    WHERE state IN ('buried', 'skipped', 'superseded', 'cancelled', 'duplicate', 'held');
+    WHERE state IN ('buried', 'skipped', 'cancelled', 'duplicate', 'held');
 
 -- How many rows of a batch are in which state, as differences. The triggers below write it in the statement that
 -- changes the rows, whoever runs it, so it is the rows, counted; no code can forget to keep it.

@@ -21,7 +21,8 @@ TEMPLATE = tuple(column for column in COLUMNS if column != "amount_minor")
 REPORTED = ("row", "status", "error_code", "error", "order_id", "model_order_id")  # ours, ignored on input
 
 _SYNONYMS = {
-    "ref": "client_ref", "reference": "client_ref", "order_ref": "client_ref", "order_reference": "client_ref",
+    "ref": "client_ref", "reference": "client_ref", "order_ref": "client_ref",
+    "order_reference": "client_ref",
     "client_reference": "client_ref", "client_order_ref": "client_ref", "external_id": "client_ref",
     "account_id": "account", "account_no": "account", "account_number": "account",
     "product": "product_id", "product_code": "product_id", "scheme": "scheme_name",

@@ -12,7 +12,7 @@ from typing import Literal
 WAITING = "waiting"  # not offered to the workers: paused, not approved, too early, or over the rate
 HELD = "held"  # it may or may not have been carried out; a person has to say
 OPEN = (WAITING, "ready", "running", HELD)
-FAILED = ("buried", "skipped", "superseded")
+FAILED = ("buried", "skipped")
 STATES = (*OPEN, "done", "cancelled", "duplicate", *FAILED)
 
 Status = Literal["pending", "processing", "completed", "failed", "partial", "cancelled"]
@@ -25,7 +25,6 @@ SHOWN: Mapping[str, str] = {
     "done": "succeeded",
     "buried": "failed",
     "skipped": "skipped",
-    "superseded": "superseded",
     "duplicate": "duplicate",
     "cancelled": "cancelled",
 }
@@ -58,7 +57,7 @@ class Counts:
 
     @property
     def failed(self) -> int:
-        """Rows that failed: refused by the executor, given up, invalid, or taken over by a later batch."""
+        """Rows that failed: refused by the executor, given up, or invalid."""
         return self.of(*FAILED)
 
     @property

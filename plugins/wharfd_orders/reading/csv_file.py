@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model.columns import known_headers, map_header, order_of_cells, unescape
@@ -37,6 +37,7 @@ class CsvParser:
     ) -> None:
         self.totals: Totals | None = None
         self.options: Mapping[str, Any] = {}
+        self.rules_of: Callable[[Mapping[str, Any]], Rules] | None = None
         self.detected: dict[str, Any] = {"format": "csv"}
         self._charset = charset
         self._limits = limits

@@ -29,6 +29,7 @@ class JsonParser:
     def __init__(self, charset: str | None, limits: Limits, *, rules: Rules) -> None:
         self.totals: Totals | None = None
         self.options: Mapping[str, Any] = {}
+        self.rules_of: Callable[[Mapping[str, Any]], Rules] | None = None
         self.detected: dict[str, Any] = {"format": "json", "encoding": "utf-8"}
         self._source = Utf8Source(charset)
         self._limits = limits
@@ -178,13 +179,19 @@ class JsonParser:
         if self._key == "options":
             if not isinstance(value, dict):
                 raise Malformed("options", "options must be an object")
-            self.options = value
+            self._take_options(value)
         elif self._key == "controlTotals":
             self.totals = read_totals(value)
         else:
             raise Malformed("unknown_member", f"the member {self._key[:40]!r} is not known beside orders")
         self._state = "next"
         return True
+
+    def _take_options(self, options: Mapping[str, Any]) -> None:
+        rules = self._rules if self.rules_of is None else self.rules_of(options)
+        if rules != self._rules and self._number:
+            raise Malformed("options_late", "options that say how orders are read must stand before orders")
+        self.options, self._rules = options, rules
 
     def _next(self, sign: bytes) -> bool:
         if sign == b",":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -46,6 +46,7 @@ class JsonLinesParser:
     def __init__(self, charset: str | None, limits: Limits, *, rules: Rules) -> None:
         self.totals: Totals | None = None
         self.options: Mapping[str, Any] = {}
+        self.rules_of: Callable[[Mapping[str, Any]], Rules] | None = None
         self.detected: dict[str, Any] = {"format": "jsonl", "encoding": "utf-8"}
         self._source = Utf8Source(charset)
         self._limits = limits

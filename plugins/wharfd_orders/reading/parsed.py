@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
 from ..model.money import EXPONENTS, WrongAmount, minor_of_number
-from ..model.order import Order, RowError
+from ..model.order import Order, RowError, Rules
 
 _KEPT_BYTES = 8192  # of a wrong row, for whoever wants to correct it
 
@@ -54,8 +54,12 @@ class Limits:
 
 
 class Parser(Protocol):
-    """Reads one file. `totals` and `options` are known at the end, `detected` after the first piece."""
+    """Reads one file. `totals` and `options` are known at the end, `detected` after the first piece.
 
+    `rules_of` is asked for the rules when a JSON document brings options of its own.
+    """
+
+    rules_of: Callable[[Mapping[str, Any]], Rules] | None
     totals: Totals | None
     options: Mapping[str, Any]
     detected: dict[str, Any]
