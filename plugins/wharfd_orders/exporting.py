@@ -73,7 +73,7 @@ def csv_row(row: Record, which: str) -> list[str]:
 
 
 def flat(order: dict[str, Any]) -> dict[str, Any]:
-    """Return an order as the cells of a row. An order with several items keeps the first; JSON Lines has all."""
+    """Return an order as the cells of a row; of several items the first. JSON Lines has them all."""
     if "_cells" in order:
         return {name: cell for name, cell in order.items() if name in TEMPLATE} | (
             {"amount": order["amount_minor"]} if "amount_minor" in order else {}
@@ -87,7 +87,8 @@ def flat(order: dict[str, Any]) -> dict[str, Any]:
         "product_id": item.get("productId"), "scheme_name": item.get("schemeName"),
         "transaction_type": item.get("transactionType"), "amount": item.get("amount"),
         "quantity": item.get("quantity"), "currency": order.get("currency"), "mode": mode.get("mode"),
-        "email": mode.get("email"), "opt_out_of_nomination": "true" if order.get("optOutOfNomination") else None,
+        "email": mode.get("email"),
+        "opt_out_of_nomination": "true" if order.get("optOutOfNomination") else None,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Conflict, FieldError, Invalid, Request, Transaction, TooMany, new_id
+from wharfd import Conflict, FieldError, Invalid, Request, TooMany, Transaction, new_id
 from wharfd.contracts.orders import BatchCreated, OrderCreated
 
 from .intake import Upload, rejected

@@ -20,7 +20,7 @@ Executor = TransactionalExecutor | ExternalExecutor
 
 
 class LedgerExecutor:
-    """The ledger alone: an order is carried out by being written down. The handler does that for everybody."""
+    """The ledger alone: an order is carried out by being written down, which the handler does for all."""
 
     name = "ledger"
 

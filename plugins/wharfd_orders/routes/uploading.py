@@ -36,9 +36,9 @@ _SHOWN_RESULTS = 100
 
 async def submit(ctx: Context, request: Request) -> Reply:
     """Take a batch of orders; answered when all of it is stored, or with what is wrong and nothing stored."""
-    parts = parts_of(ctx)
+    parts, token = parts_of(ctx), object()
     try:
-        parts.uploads.acquire_on_behalf_of_nowait(request)
+        parts.uploads.acquire_on_behalf_of_nowait(token)
     except trio.WouldBlock:
         raise Unavailable("too many uploads are being read at the moment", retry_after=5) from None
     try:
@@ -48,7 +48,7 @@ async def submit(ctx: Context, request: Request) -> Reply:
         async with _held_key(ctx, request, _checked(key_text)) as key:
             return await _receive(ctx, request, key)
     finally:
-        parts.uploads.release_on_behalf_of(request)
+        parts.uploads.release_on_behalf_of(token)
 
 
 async def _receive(ctx: Context, request: Request, key: Key | None) -> Reply:

@@ -1,0 +1,7 @@
+"""`wharfd orders …`."""
+
+from __future__ import annotations
+
+from wharfd import Command
+
+COMMANDS: list[Command] = []
