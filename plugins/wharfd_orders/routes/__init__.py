@@ -30,8 +30,8 @@ def routes(settings: Settings) -> list[Route]:
 
     return [
         route(
-            "POST", "", uploading.submit, write, "Send a batch of orders as JSON, JSON Lines or CSV", stream=True,
-            max_body_bytes=settings.max_upload_bytes, timeout_seconds=_UPLOAD_SECONDS,
+            "POST", "", uploading.submit, write, "Send a batch of orders as JSON, JSON Lines or CSV",
+            stream=True, max_body_bytes=settings.max_upload_bytes, timeout_seconds=_UPLOAD_SECONDS,
             status=201,
         ),
         route("GET", "", reading.list_batches, read, "List batches", query=reading.ListQuery),
