@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 from urllib.parse import quote
@@ -78,7 +79,7 @@ def _bar(client: Any, batch: str) -> dict[str, Any]:
                 )
                 if _over(view):
                     return view
-            time.sleep(_POLL_SECONDS)
+            _pause(_POLL_SECONDS)
 
 
 def _lines(client: Any, batch: str) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _lines(client: Any, batch: str) -> dict[str, Any]:
             told = time.monotonic()
             words = "the daemon is away; waiting" if view is None else _summary(view)
             sys.stderr.write(f"{words}\n")
-        time.sleep(_POLL_SECONDS)
+        _pause(_POLL_SECONDS)
 
 
 def _pace(view: dict[str, Any]) -> str:
@@ -109,3 +110,7 @@ def _summary(view: dict[str, Any]) -> str:
         f"{view['succeeded']:,} of {view['total']:,} carried out, "
         f"{view['failed']:,} failed, {view['duplicates']:,} duplicates, {view['cancelled']:,} cancelled"
     )
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
