@@ -1,4 +1,5 @@
-from .conftest import lines, order, NDJSON
+from .conftest import lines, order
+
 
 async def test_smoke(orders):
     view = await orders.send(lines(50))
