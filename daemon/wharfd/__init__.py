@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .db import Transaction as Transaction
     from .db import quoted as quoted
     from .db import sql as sql
+    from .db.inspection import ServerHealth as ServerHealth
+    from .db.inspection import server_health as server_health
+    from .db.partitions import ensure_months as ensure_months
+    from .db.partitions import missing_months as missing_months
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
     from .declare import Command as Command
@@ -83,6 +87,7 @@ if TYPE_CHECKING:
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
     from .ingest import Reply as IngestReply  # noqa: F401
+    from .metrics import Sample as Sample
     from .secrets import Secret as Secret
     from .work import Again as Again
     from .work import Batch as Batch
@@ -103,6 +108,8 @@ _HOMES = {
     "config": "option",
     "context": "PluginContext",
     "db": "Database Record Statement Transaction quoted sql",
+    "db.inspection": "ServerHealth server_health",
+    "db.partitions": "ensure_months missing_months",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
@@ -115,6 +122,7 @@ _HOMES = {
     "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
+    "metrics": "Sample",
     "secrets": "Secret",
     "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
 }
