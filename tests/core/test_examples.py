@@ -19,7 +19,9 @@ def test_the_page_shows_the_example_as_it_is():
 
 
 def test_the_readme_shows_the_same_plugin():
-    shown = re.search(r"    from wharfd import Route, hookimpl\n.*?\n\n## ", (ROOT / "README.md").read_text(), re.DOTALL)
+    shown = re.search(
+        r"    from wharfd import Route, hookimpl\n.*?\n\n## ", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     code = "\n".join(line.removeprefix("    ") for line in shown[0].split("\n")[:-1])
     module = types.ModuleType("plugin_readme")
     exec(code, module.__dict__)
