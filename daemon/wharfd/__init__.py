@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from .db import Transaction as Transaction
     from .db import quoted as quoted
     from .db import sql as sql
+    from .db.embedded import Binaries as Binaries
+    from .db.embedded import Confinement as Confinement
+    from .db.embedded import choose_confinement as choose_confinement
+    from .db.embedded import find_binaries as find_binaries
+    from .db.partitions import Partition as Partition
+    from .db.partitions import ensure_range as ensure_range
+    from .db.partitions import listed as partitions_of  # noqa: F401
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
     from .declare import Command as Command
@@ -49,6 +56,7 @@ if TYPE_CHECKING:
     from .errors import Overloaded as Overloaded
     from .errors import SecretError as SecretError
     from .errors import ServiceUnavailable as ServiceUnavailable
+    from .errors import StorageError as StorageError
     from .errors import UrlRefused as UrlRefused
     from .errors import WharfdError as WharfdError
     from .hookspecs import hookimpl as hookimpl
@@ -84,6 +92,20 @@ if TYPE_CHECKING:
     from .ingest import Delivery as Delivery
     from .ingest import Reply as IngestReply  # noqa: F401
     from .secrets import Secret as Secret
+    from .storage import Folder as Folder
+    from .storage import Packed as Packed
+    from .storage import Packing as Packing
+    from .storage import Place as Place
+    from .storage import PlaceSettings as PlaceSettings
+    from .storage import copy as copy_object  # noqa: F401
+    from .storage import make_identity as make_identity
+    from .storage import open_place as open_place
+    from .storage import pack as pack
+    from .storage import read_all as read_object  # noqa: F401
+    from .storage import recipient_of as recipient_of
+    from .storage import sync_folder as sync_folder
+    from .storage import unpack as unpack
+    from .storage import write_durably as write_durably
     from .work import Again as Again
     from .work import Batch as Batch
     from .work import Bury as Bury
@@ -103,11 +125,13 @@ _HOMES = {
     "config": "option",
     "context": "PluginContext",
     "db": "Database Record Statement Transaction quoted sql",
+    "db.embedded": "Binaries Confinement choose_confinement find_binaries",
+    "db.partitions": "Partition ensure_range partitions_of=listed",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
-    "ServiceUnavailable UrlRefused WharfdError",
+    "ServiceUnavailable StorageError UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
     "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
@@ -116,6 +140,8 @@ _HOMES = {
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
     "secrets": "Secret",
+    "storage": "Folder Packed Packing Place PlaceSettings copy_object=copy make_identity open_place pack "
+    "read_object=read_all recipient_of sync_folder unpack write_durably",
     "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
 }
 _PUBLIC = {

@@ -18,6 +18,7 @@ import trio
 
 from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
+from .contracts.database import DATABASE_SERVER
 from .db import open_bridge
 from .db.bridge import unwrapped
 from .errors import ConfigError, Problem
@@ -131,12 +132,13 @@ async def run(
         async with (
             open_bridge() as bridge,
             trio.open_nursery() as ground,
-            opened_database(bridge, core, state, ground) as db,
+            opened_database(bridge, core, state, ground) as (db, server),
         ):
-            await migrate(db, registry)
+            await migrate(db, registry, server, state)
             supervisor = Supervisor()
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
+                lives.services.offer("core", DATABASE_SERVER, server)
                 health = open_health(lives, supervisor)
                 routes: list[BoundRoute] = []
                 async with open_front(core, sockets, lives, health, routes) as front:
@@ -179,9 +181,9 @@ async def initialise(prepared: Prepared) -> None:
         async with (
             open_bridge() as bridge,
             trio.open_nursery() as ground,
-            opened_database(bridge, core, state, ground) as db,
+            opened_database(bridge, core, state, ground) as (db, server),
         ):
-            await migrate(db, prepared.registry)
+            await migrate(db, prepared.registry, server, state)
             async with open_machinery(bridge, db, core, state, node=node_name(core)):
                 ground.cancel_scope.cancel()
 
