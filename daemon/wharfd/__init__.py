@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .db.embedded import find_binaries as find_binaries
     from .db.partitions import Partition as Partition
     from .db.partitions import ensure_range as ensure_range
-    from .db.partitions import listed as partitions_of  # noqa: F401
+    from .db.partitions import listed as _listed
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
     from .declare import Command as Command
@@ -97,11 +97,11 @@ if TYPE_CHECKING:
     from .storage import Packing as Packing
     from .storage import Place as Place
     from .storage import PlaceSettings as PlaceSettings
-    from .storage import copy as copy_object  # noqa: F401
+    from .storage import copy_object as copy_object
     from .storage import make_identity as make_identity
     from .storage import open_place as open_place
     from .storage import pack as pack
-    from .storage import read_all as read_object  # noqa: F401
+    from .storage import read_object as read_object
     from .storage import recipient_of as recipient_of
     from .storage import sync_folder as sync_folder
     from .storage import unpack as unpack
@@ -115,6 +115,8 @@ if TYPE_CHECKING:
     from .work import Job as Job
     from .work import RetryAfter as RetryAfter
     from .work import Snooze as Snooze
+
+    partitions_of = _listed
 
 __version__ = "0.1.0"
 
@@ -140,8 +142,8 @@ _HOMES = {
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
     "secrets": "Secret",
-    "storage": "Folder Packed Packing Place PlaceSettings copy_object=copy make_identity open_place pack "
-    "read_object=read_all recipient_of sync_folder unpack write_durably",
+    "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "
+    "read_object recipient_of sync_folder unpack write_durably",
     "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
 }
 _PUBLIC = {

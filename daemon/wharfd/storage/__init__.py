@@ -10,7 +10,7 @@ from .disk import sync_folder, write_durably
 from .folder import Folder
 from .opening import open_place
 from .packing import Packed, Packing, make_identity, pack, recipient_of, unpack
-from .place import Found, Place, PlaceSettings, copy, read_all
+from .place import Found, Place, PlaceSettings, copy_object, read_object
 
 __all__ = [
     "Bucket",
@@ -20,11 +20,11 @@ __all__ = [
     "Packing",
     "Place",
     "PlaceSettings",
-    "copy",
+    "copy_object",
     "make_identity",
     "open_place",
     "pack",
-    "read_all",
+    "read_object",
     "recipient_of",
     "sync_folder",
     "unpack",

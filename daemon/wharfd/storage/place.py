@@ -85,7 +85,7 @@ class PlaceSettings:
             raise ValueError("folder: give folder or bucket, one of them")
 
 
-def read_all(place: Place, key: str, *, limit: int = 64 << 20) -> bytes:
+def read_object(place: Place, key: str, *, limit: int = 64 << 20) -> bytes:
     """Return a small object whole; raises `StorageError` above `limit` bytes."""
     with place.open(key) as file:
         data = file.read(limit + 1)
@@ -105,7 +105,7 @@ def digest(place: Place, key: str, heard: Callable[[int], None] = lambda size: N
     return total, sha.hexdigest()
 
 
-def copy(source: Folder, target: Place, key: str, *, size: int, sha256: str) -> None:
+def copy_object(source: Folder, target: Place, key: str, *, size: int, sha256: str) -> None:
     """Copy an object to another place and read it back there.
 
     One that is there already with the same bytes is left alone. Raises `StorageError` when what is read

@@ -13,24 +13,37 @@ from ..model.catalogue import Marker, Tally
 from .programs import ProgramFailed, Programs
 
 _COUNTABLE_ROWS = 2_000_000  # a larger table would keep the server busy for longer than its count is worth
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0;"
-# One statement, so that everything is of one snapshot also outside a transaction.
-_COUNT = (
-    r"""
-SELECT jsonb_build_object(
-  'at', clock_timestamp(), 'snapshot', pg_current_snapshot()::text,
-  'tables', coalesce((SELECT jsonb_object_agg(name, jsonb_build_object('rows', rows, 'exact', exact)) FROM (
-    SELECT format('%s.%s', n.nspname, c.relname) AS name, coalesce(s.n_tup_del + s.n_tup_upd, 0) = 0 AS exact,
-           (xpath('/row/c/text()', query_to_xml(
-             format('SELECT count(*) AS c FROM %I.%I', n.nspname, c.relname), false, true, '')))[1]::text::bigint AS rows
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-      LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
-     WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.reltuples < """
-    + str(_COUNTABLE_ROWS)
-    + r"""
-       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
-       AND has_table_privilege(c.oid, 'SELECT')) t), '{}'))::text"""
-)
+_END = "counted"
+# A script for psql: the second statement writes the third, and all are of one snapshot.
+_SCRIPT = rf"""\set QUIET on
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SELECT jsonb_build_object('at', clock_timestamp(), 'export', pg_export_snapshot(),
+                          'snapshot', pg_current_snapshot()::text);
+SELECT coalesce(string_agg(format('SELECT jsonb_build_object(''table'', %L, ''exact'', %L::bool,'
+                                  ' ''rows'', count(*)) FROM %I.%I', n.nspname || '.' || c.relname,
+                                  coalesce(s.n_tup_del + s.n_tup_upd, 0) = 0, n.nspname, c.relname),
+                           ' UNION ALL '), 'SELECT 1 WHERE false') AS counting
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
+ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.reltuples < {_COUNTABLE_ROWS}
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
+   AND has_table_privilege(c.oid, 'SELECT') \gset
+:counting;
+\echo {_END}
+"""
+
+
+class _Moment(msgspec.Struct):
+    at: datetime
+    export: str
+    snapshot: str
+
+
+class _Table(msgspec.Struct):
+    table: str
+    rows: int
+    exact: bool
 
 
 class Counted(msgspec.Struct):
@@ -41,17 +54,13 @@ class Counted(msgspec.Struct):
     tables: dict[str, Tally]
 
 
-def count_statement() -> str:
-    """Return the SQL that counts."""
-    return _COUNT
-
-
 async def mark(programs: Programs, dsn: str, name: str) -> Marker | None:
     """Count the tables and set a restore point right behind; None where the role may not set one.
 
     The file of the log in which the point lies is ended, so that it is archived at once.
     """
-    counted = msgspec.json.decode(await programs.value(dsn, _COUNT), type=Counted)
+    async with exported_snapshot(programs, dsn) as (_, counted):
+        pass
     try:
         lsn = await programs.value(dsn, f"SELECT pg_create_restore_point('{name}')")
         await programs.value(dsn, "SELECT pg_switch_wal()")
@@ -71,17 +80,19 @@ async def exported_snapshot(programs: Programs, dsn: str) -> AsyncIterator[tuple
         process: trio.Process = await nursery.start(_open, [*command, "-d", bare], env)
         assert process.stdin is not None
         assert process.stdout is not None
-        question = f"{_BEGIN} SELECT pg_export_snapshot(); {_COUNT};\n"
-        await process.stdin.send_all(question.encode())
+        await process.stdin.send_all(_SCRIPT.encode())
         answer = b""
-        while answer.count(b"\n") < 2:
+        while not answer.endswith(f"{_END}\n".encode()):
             chunk = await process.stdout.receive_some()
             if not chunk:
-                raise ProgramFailed("psql failed while a snapshot was made; the role may lack rights to read")
+                raise ProgramFailed("psql failed while the tables were counted; see the server's log")
             answer += chunk
-        snapshot, counted = answer.decode().splitlines()[:2]
+        first, *rest = answer.splitlines()[:-1]
+        moment = msgspec.json.decode(first, type=_Moment)
+        tables = [msgspec.json.decode(line, type=_Table) for line in rest]
+        counted = Counted(moment.at, moment.snapshot, {t.table: Tally(t.rows, t.exact) for t in tables})
         try:
-            yield snapshot, msgspec.json.decode(counted, type=Counted)
+            yield moment.export, counted
         finally:
             nursery.cancel_scope.cancel()
 

@@ -37,7 +37,7 @@ def tls_environment(dsn: str, program: Path, major: int) -> dict[str, str]:
     if library is None:
         raise NoTls(
             f"{program} was built without TLS, which the server asks for; install psycopg-binary beside "
-            f"wharfd, or PostgreSQL {major} or newer on the system, and set [database] bin_dir to its programs"
+            f"wharfd, or PostgreSQL {major} or newer on the system with [database] bin_dir naming it"
         )
     return {"LD_PRELOAD": str(library)}
 

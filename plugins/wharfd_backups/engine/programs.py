@@ -69,9 +69,8 @@ class Programs:
     async def rows(self, dsn: str, statement: str) -> list[list[str]]:
         """Run SQL in one transaction and return the rows of its last statement, as text."""
         bare, _ = self.environment(dsn)
-        text = await self.call(
-            "psql", "-X", "-q", "--csv", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", bare, "-c", statement, dsn=dsn
-        )  # fmt: skip
+        options = ["-X", "-q", "--csv", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
+        text = await self.call("psql", *options, "-d", bare, "-c", statement, dsn=dsn)
         return list(csv.reader(io.StringIO(text)))
 
     async def value(self, dsn: str, statement: str) -> str:
@@ -105,7 +104,7 @@ class Programs:
         command = ["nice", "-n", str(nice), str(self.binaries.program(name)), *arguments]
         if dsn:
             command += ["-d", bare]
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: ASYNC220 - read in a thread, which wants a plain pipe
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
         ) as process:
             return await _while_running(process, lambda: take(Output(name, process)))
