@@ -13,19 +13,22 @@ from .wal import lsn_of, lsn_text
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a restore goes to: a time, a position, or the end of a given backup."""
+    """Where a restore goes to: a time, a position, the end of the log, or the first gap in it."""
 
-    kind: Literal["time", "lsn", "latest"]
+    kind: Literal["time", "lsn", "latest", "gap"]
     time: datetime | None = None
     lsn: int | None = None
 
     def __str__(self) -> str:
         if self.kind == "time" and self.time is not None:
             return f"the time {self.time.isoformat()}"
+        if self.kind == "gap":
+            return "the last position before a gap"
         return "the last archived position" if self.lsn is None else f"the position {lsn_text(self.lsn)}"
 
 
 LATEST = Target("latest")
+BEFORE_GAP = Target("gap")
 
 
 class NoBackup(ValueError):
@@ -66,7 +69,7 @@ def choose(entries: Sequence[Entry], target: Target, *, backup_id: str | None = 
 
 
 def _leads(entry: Entry, target: Target) -> bool:
-    if target.kind == "latest":
+    if target.kind in ("latest", "gap"):
         return True
     if entry.method == "logical" or entry.end_lsn is None:
         return False

@@ -25,7 +25,6 @@ from ..model.wal import (
     is_history,
     is_segment,
     lsn_of,
-    lsn_text,
     path_to,
     segment_at,
     segment_named,
@@ -78,10 +77,10 @@ def plan(entry: Entry, target: Target, there: Iterable[str], histories: dict[int
     except ValueError as error:
         raise LogMissing(f"the log of {entry.id} cannot be followed to {target}: {error}") from None
     missing = gaps(needed, [segment.name for segment in have])
-    if missing and target.kind != "time":
+    if missing and target.kind not in ("time", "gap"):
         raise LogMissing(
             f"the write-ahead log has a gap before {target}: {missing[0]} missing; restore to before it with "
-            f"--to-lsn {lsn_text(segment_named(missing[0].first, size).start - 1)}, or from a later backup"
+            "--before-gap, losing everything after, or from a later backup"
         )
     return Plan(tuple(needed), missing[0] if missing else None, last.timeline)
 

@@ -1,7 +1,8 @@
 """Backups of a real server, restored: what comes back, and what is refused."""
 
 import pytest
-from wharfd_backups.model.targets import LATEST
+from wharfd_backups.model.targets import LATEST, to_lsn
+from wharfd_backups.restoring.drilling import drill
 from wharfd_backups.restoring.restore import Source, restore
 
 
@@ -27,3 +28,13 @@ async def test_a_backup_comes_back_whole_from_the_second_place(world, short):
         await restored.scratch.stop()
     assert entry.marker.tables["shop.orders"].rows == 2000
     print(restored.phases, restored.reached_lsn, entry.bytes)
+
+
+async def test_a_drill_checks_what_was_restored(world, short):
+    entry = await world.back_up()
+    report = await drill(
+        source(world), short / "drills" / "d1", short / "drills", entry, to_lsn(entry.marker.lsn), entry.marker
+    )
+    print(report)
+    assert report.passed, report
+    assert not (short / "drills" / "d1").exists()
