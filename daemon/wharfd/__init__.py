@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.client import Client as Client
+    from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
     from .context import PluginContext as PluginContext
     from .db import Database as Database
+    from .db import Queries as Queries
     from .db import Record as Record
     from .db import Statement as Statement
     from .db import Transaction as Transaction
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from .db.embedded import find_binaries as find_binaries
     from .db.partitions import Partition as Partition
     from .db.partitions import ensure_range as ensure_range
-    from .db.partitions import listed as _listed
+    from .db.partitions import partitions_of as partitions_of
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
     from .declare import Command as Command
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from .errors import Overloaded as Overloaded
     from .errors import SecretError as SecretError
     from .errors import ServiceUnavailable as ServiceUnavailable
+    from .errors import StatementTimeout as StatementTimeout
     from .errors import StorageError as StorageError
     from .errors import UrlRefused as UrlRefused
     from .errors import WharfdError as WharfdError
@@ -91,7 +95,11 @@ if TYPE_CHECKING:
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
     from .ingest import Reply as IngestReply  # noqa: F401
+    from .metrics import PluginMetrics as PluginMetrics
+    from .redaction import names_a_secret as names_a_secret
+    from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
+    from .secrets import Vault as Vault
     from .storage import Folder as Folder
     from .storage import Packed as Packed
     from .storage import Packing as Packing
@@ -116,24 +124,24 @@ if TYPE_CHECKING:
     from .work import RetryAfter as RetryAfter
     from .work import Snooze as Snooze
 
-    partitions_of = _listed
-
 __version__ = "0.1.0"
 
 # where each public name lives; `name=other` renames what would be mistaken for something else
 _HOMES = {
     "cache": "Cache",
+    "cli.client": "Client",
+    "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
     "context": "PluginContext",
-    "db": "Database Record Statement Transaction quoted sql",
+    "db": "Database Queries Record Statement Transaction quoted sql",
     "db.embedded": "Binaries Confinement choose_confinement find_binaries",
-    "db.partitions": "Partition ensure_range partitions_of=listed",
+    "db.partitions": "Partition ensure_range partitions_of",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
-    "ServiceUnavailable StorageError UrlRefused WharfdError",
+    "ServiceUnavailable StatementTimeout StorageError UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
     "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
@@ -141,7 +149,9 @@ _HOMES = {
     "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
-    "secrets": "Secret",
+    "metrics": "PluginMetrics",
+    "redaction": "names_a_secret redact_text",
+    "secrets": "Secret Vault",
     "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "
     "read_object recipient_of sync_folder unpack write_durably",
     "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",

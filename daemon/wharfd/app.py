@@ -19,19 +19,23 @@ import trio
 from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
 from .contracts.database import DATABASE_SERVER
+from .core_routes import core_routes
 from .db import open_bridge
 from .db.bridge import unwrapped
 from .errors import ConfigError, Problem
-from .front import Sockets, open_front
-from .http import BoundRoute
+from .front import Front, Sockets
+from .intake import open_intake
 from .life import PluginLives
 from .loading import LoadedPlugin, PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
 from .opening import migrate, node_name, opened_database
 from .registry import Registry, collect
+from .reload import Reloader
+from .sources import own_sources
 from .state import own_state_folder
 from .supervisor import Supervisor
 from .systemd import Notifier, listen_fds
+from .upkeep import Upkeep
 from .watching import open_health, watch_process
 
 log = structlog.get_logger("wharfd.app")
@@ -56,6 +60,8 @@ class Running:
     machinery: Machinery
     supervisor: Supervisor
     lives: PluginLives
+    reloader: Reloader
+    notifier: Notifier
     stop: trio.Event = field(default_factory=trio.Event)
 
 
@@ -94,7 +100,7 @@ def run_until_stopped(prepared: Prepared) -> int:
     """Run the daemon in this process until SIGTERM or SIGINT; return the exit code."""
     core = prepared.configuration.core
     levels = {n: p.log_level for n, p in prepared.configuration.plugins.items() if p.log_level}
-    logging.configure(core.log.level, core.log.format, plugin_levels=levels)
+    control = logging.configure(core.log.level, core.log.format, plugin_levels=levels)
 
     under_systemd = "NOTIFY_SOCKET" in os.environ
 
@@ -109,6 +115,7 @@ def run_until_stopped(prepared: Prepared) -> int:
                 running: Running = await nursery.start(serve)
                 if not under_systemd:
                     greet(running)
+                nursery.start_soon(_reload_on_hangup, prepared, running, control)
                 await anext(signals)
                 running.stop.set()
                 await anext(signals)  # whoever asks twice does not want to wait
@@ -116,6 +123,30 @@ def run_until_stopped(prepared: Prepared) -> int:
 
     trio.run(main)
     return 0
+
+
+async def _reload_on_hangup(prepared: Prepared, running: Running, control: logging.LogControl) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        async for _ in hangups:
+            running.notifier.reloading("reading the configuration again")
+            await reload(prepared, running, control)
+            running.notifier.ready("the configuration was read again")
+
+
+async def reload(prepared: Prepared, running: Running, control: logging.LogControl) -> None:
+    """Read the file again and change the running daemon; a wrong file changes nothing."""
+    try:
+        new = await trio.to_thread.run_sync(prepare, prepared.path, prepared.state_dir, os.environ)
+        changes = await running.reloader.change_to(new.configuration, new.registry)
+    except ConfigError as error:
+        log.error("reload_refused", problems=[str(problem) for problem in error.problems])
+        return
+    control.set_level(new.configuration.core.log.level)
+    for name, plugin in new.configuration.plugins.items():
+        control.set_level(plugin.log_level, plugin=name)
+    if changes.refused:
+        log.warning("reload_needs_restart", settings=changes.refused)
+    log.info("reloaded", applied=changes.applied)
 
 
 async def run(
@@ -127,7 +158,7 @@ async def run(
     """Run the daemon until `Running.stop` is set; started when it serves."""
     core, registry = prepared.configuration.core, prepared.registry
     notifier = Notifier.from_environment(environ)
-    sockets = Sockets.open(core, listen_fds(environ))
+    sockets = Sockets.open(core, listen_fds(environ), notifier)
     with sockets, own_state_folder(prepared.state_dir) as state:
         async with (
             open_bridge() as bridge,
@@ -139,15 +170,29 @@ async def run(
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
                 lives.services.offer("core", DATABASE_SERVER, server)
-                health = open_health(lives, supervisor)
-                routes: list[BoundRoute] = []
-                async with open_front(core, sockets, lives, health, routes) as front:
-                    await ground.start(machinery.run)
-                    await ground.start(watch_process, machinery, registry, notifier, environ)
+                async with open_intake(core.ingest, lives) as intake, trio.open_nursery() as background:
+                    health = open_health(lives, supervisor, intake.keeper)
+                    routes = core_routes(
+                        own_sources(prepared.configuration, sockets, lives, intake, health, supervisor)
+                    )
+                    signing_key = await machinery.vault.fingerprint("wharfd.http", "signing")
+                    front = Front(core, sockets, lives, intake, health, routes, signing_key)
+                    await background.start(machinery.run)
+                    await background.start(watch_process, machinery, registry, notifier, environ)
+                    upkeep = Upkeep(machinery, registry, months_ahead=core.daemon.partitions_ahead)
+                    await background.start(upkeep.run)
                     async with trio.open_nursery() as plugins:
                         await _start_plugins(prepared, lives, supervisor, plugins)
-                        await ground.start(front.serve)
-                        running = Running(front.api_urls, front.ingest_urls, machinery, supervisor, lives)
+                        await background.start(front.serve)
+                        running = Running(
+                            front.api_urls,
+                            front.ingest_urls,
+                            machinery,
+                            supervisor,
+                            lives,
+                            Reloader(prepared.configuration, lives, supervisor, front, plugins),
+                            notifier,
+                        )
                         log.info("serving", api=running.api, ingest=running.ingest)
                         notifier.ready(f"serving on {' and '.join(running.api + running.ingest)}")
                         task_status.started(running)
@@ -161,7 +206,8 @@ async def run(
                         if limit.cancelled_caught:
                             log.warning("stop_cut_short", hint="raise [daemon] stop_timeout")
                         plugins.cancel_scope.cancel()
-                    ground.cancel_scope.cancel()
+                    background.cancel_scope.cancel()
+            ground.cancel_scope.cancel()
     log.info("stopped")
 
 
@@ -192,19 +238,13 @@ async def _start_plugins(
     prepared: Prepared, lives: PluginLives, supervisor: Supervisor, nursery: trio.Nursery
 ) -> None:
     """Start every sound plugin, those that others need first; a broken one is only listed."""
-    core = prepared.configuration.core
     for name in prepared.registry.order:
         plugin = prepared.registry.host.plugins[name]
         if plugin.error is not None:
             log.error("plugin_broken", plugin=name, reason=plugin.error)
             supervisor.add_broken(name, plugin.origin, plugin.error)
             continue
-        life = lives.of(
-            name,
-            start_timeout=core.daemon.start_timeout.total_seconds(),
-            stop_timeout=core.daemon.stop_timeout.total_seconds(),
-            on_start_failure=prepared.configuration.plugins[name].on_start_failure,
-        )
+        life = lives.of(name, prepared.configuration)
         await nursery.start(supervisor.add(life).supervise)
 
 

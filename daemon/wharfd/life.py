@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import structlog
 import trio
 
+from .config import Configuration
 from .context import PluginContext
 from .contracts.services import ServiceKey
 from .declare import (
@@ -29,6 +30,7 @@ from .errors import ServiceUnavailable
 from .health import BoundCheck
 from .http import BoundRoute
 from .ingest import RouteTable
+from .keeping import CORE_RETENTION
 from .loading import PluginHost
 from .log import log_context
 from .machinery import Machinery
@@ -77,8 +79,9 @@ class Neighbours:
         self._contexts = contexts
 
     def declared(self, kind: type[T]) -> list[tuple[str, T]]:
-        """Return (plugin, declaration) for every declaration of that kind, in start order."""
-        return self._registry.of(kind)
+        """Return (plugin, declaration) for every declaration of that kind, the core's own first."""
+        own = [("core", rule) for rule in CORE_RETENTION if isinstance(rule, kind)]
+        return [*own, *self._registry.of(kind)]
 
     async def call(self, plugin: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(ctx, *args)` with that plugin's context and await it if need be."""
@@ -134,8 +137,9 @@ class PluginLives:
         self._draining: dict[str, trio.Event] = {}
         self._drained: dict[str, trio.Event] = {}
 
-    def of(self, name: str, *, start_timeout: float, stop_timeout: float, on_start_failure: str) -> Life:
+    def of(self, name: str, configuration: Configuration) -> Life:
         """Return the life of a plugin, for the supervisor."""
+        times = configuration.core.daemon
         state: dict[str, PluginContext[Any]] = {}
 
         async def live(nursery: trio.Nursery, ready: Callable[[], None]) -> None:
@@ -151,9 +155,9 @@ class PluginLives:
             origin=self.host.plugins[name].origin,
             live=live,
             end=end,
-            start_timeout=start_timeout,
-            stop_timeout=stop_timeout,
-            on_start_failure=on_start_failure,
+            start_timeout=times.start_timeout.total_seconds(),
+            stop_timeout=times.stop_timeout.total_seconds(),
+            on_start_failure=configuration.plugins[name].on_start_failure,
         )
 
     def context_of(self, name: str) -> Callable[[], PluginContext[Any] | None]:

@@ -257,8 +257,8 @@ def next_time(schedule: Schedule, last: datetime, now: datetime) -> datetime:
     if schedule.cron is not None:
         return next(CronSim(schedule.cron, now))
     assert schedule.every is not None
-    missed = max(0, (now - last) // schedule.every)
-    return last.astimezone(UTC) + (missed + 1) * schedule.every
+    passed = (now - last) // schedule.every  # negative when it was fired by hand, ahead of its time
+    return last.astimezone(UTC) + (passed + 1) * schedule.every
 
 
 def _jitter(schedule: Schedule) -> timedelta:

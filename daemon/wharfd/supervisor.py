@@ -269,6 +269,10 @@ class Supervisor:
         self.plugins[name].stop()
         await self.plugins[name].ended.wait()
 
+    def remove(self, name: str) -> None:
+        """Forget a plugin that has ended and shall not be there."""
+        del self.plugins[name]
+
     def observe(self, observer: Callable[[str, str, str], Any]) -> None:
         """Call `observer(plugin, old, new)` at each change of state."""
         self._observers.append(observer)

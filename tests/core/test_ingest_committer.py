@@ -26,9 +26,9 @@ from wharfd.ingest import (
     RouteTable,
     SpoolBudget,
     Spools,
-    open_sockets,
     serve_ingest,
 )
+from wharfd.sockets import open_sockets
 
 CREATE = sql("create", "CREATE TABLE events (id text PRIMARY KEY, size int NOT NULL, n serial)")
 GRANT = sql("grant", "GRANT SELECT, INSERT, UPDATE ON events TO wharfd_app")
@@ -604,7 +604,7 @@ async def post(port, name):
 
 async def test_from_the_socket_to_the_table_and_through_an_outage(harness):
     acknowledged = []
-    sockets = await open_sockets("127.0.0.1:0")
+    sockets = open_sockets(["127.0.0.1:0"])
     port = sockets[0].getsockname()[1]
     drain = trio.Event()
 

@@ -10,11 +10,12 @@ import trio
 from ..contracts.events import Event
 from ..db import Database, Transaction, sql
 from ..declare import EventType, Subscription
-from ..errors import DatabaseUnavailable, StatementTimeout, UnknownEvent
+from ..errors import UnknownEvent
 from ..ids import new_id
 from ..work.control import Audit
 from ..work.engine import WorkEngine
 from ..work.queue import Queue
+from ..work.trouble import DATABASE_TROUBLE
 from .facts import Declared, facts_of
 from .inbox import REMEMBER_DAYS, Inbox, queue_of
 
@@ -96,7 +97,7 @@ class EventBus:
             pairs = [pair for pairs in self._subscribed.values() for pair in pairs]
             try:
                 await self._database.execute(_SUBSCRIBE, [p[0] for p in pairs], [p[1] for p in pairs])
-            except (DatabaseUnavailable, StatementTimeout) as error:
+            except DATABASE_TROUBLE as error:
                 _log.warning("subscriptions_not_renewed", error=str(error))
 
     def types(self) -> dict[str, list[type[Event]]]:

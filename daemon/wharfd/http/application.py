@@ -17,6 +17,7 @@ from structlog.contextvars import bind_contextvars
 from .arrival import Arrival
 from .body import Receive
 from .clients import TrustedProxies
+from .connection import PlainConnection
 from .measuring import HttpMetrics
 from .pipeline import Pipeline
 from .protocol import CONNECTION
@@ -42,11 +43,13 @@ class Exchange:
         bind_contextvars(request_id=arrival.request_id)
         if arrival.trace_id is not None:
             bind_contextvars(trace_id=arrival.trace_id)
+        connection: PlainConnection | None = self._scope.get("state", {}).get(CONNECTION)
         measure.in_flight.inc()
         answer, ready = None, None
         try:
-            if arrival.method in ("GET", "HEAD"):
-                answer = await _while_present(arrival, app.pipeline)
+            if connection is not None and arrival.method in ("GET", "HEAD"):
+                with connection.while_present():
+                    answer = await app.pipeline.answer(arrival)
             else:
                 answer = await app.pipeline.answer(arrival)
             ready = perf_counter()
@@ -56,7 +59,12 @@ class Exchange:
                 )
         except StreamBroken as broken:
             app.log.error("stream_failed", exc_info=broken.__cause__, **_route_of(arrival))
-            await self._cut(arrival)
+            if connection is None:
+                raise
+            # Cut, so that a broken answer cannot be taken for a whole one.
+            connection.cut()
+            with trio.move_on_after(_CUT_SECONDS):
+                await arrival.body.wait_gone()
         finally:
             measure.in_flight.dec()
             await self._tell(arrival, answer, (ready or perf_counter()) - arrival.started)
@@ -90,15 +98,6 @@ class Exchange:
                 except Exception:
                     app.log.exception("authenticator_observe_failed")
 
-    async def _cut(self, arrival: Arrival) -> None:
-        """Cut the connection, so that a broken answer cannot be taken for a whole one."""
-        connection = self._scope.get("state", {}).get(CONNECTION)
-        if connection is None:
-            raise StreamBroken()
-        connection.cut()
-        with trio.move_on_after(_CUT_SECONDS):
-            await arrival.body.wait_gone()
-
 
 class Application(QuartTrio):
     """The ASGI application that hypercorn serves."""
@@ -120,23 +119,6 @@ class Application(QuartTrio):
         self.measure = metrics
         self.log = log
         self.stopping = trio.Event()
-
-
-async def _while_present(arrival: Arrival, pipeline: Pipeline) -> Answer | None:
-    """Answer a read; None when the caller hung up meanwhile, and then the work for it is cancelled."""
-    if not arrival.body.complete:
-        return await pipeline.answer(arrival)
-    answer: Answer | None = None
-    async with trio.open_nursery() as nursery:
-
-        async def watch() -> None:
-            await arrival.body.wait_gone()
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(watch)
-        answer = await pipeline.answer(arrival)
-        nursery.cancel_scope.cancel()
-    return answer
 
 
 def _route_of(arrival: Arrival) -> dict[str, Any]:

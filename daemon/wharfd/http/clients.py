@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from .headers import Headers
@@ -46,6 +47,7 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
 
+@lru_cache(maxsize=4096)
 def parse_address(text: str | None) -> Address | None:
     """Read an address; an IPv4 address inside IPv6 is taken out, anything else is None."""
     if not text:

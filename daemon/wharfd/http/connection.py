@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -15,6 +17,8 @@ class PlainConnection:
     def __init__(self, stream: Any, write_timeout_seconds: float) -> None:
         self._stream = stream
         self._write_timeout_seconds = write_timeout_seconds
+        self._gone = False
+        self._waiting: set[trio.CancelScope] = set()
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -41,6 +45,24 @@ class PlainConnection:
         """Close it, politely when that does not take long."""
         with trio.move_on_after(_CLOSE_SECONDS):
             await self._stream.aclose()
+
+    @contextmanager
+    def while_present(self) -> Iterator[None]:
+        """Cancel the block when the caller hangs up; it then ends without an exception."""
+        with trio.CancelScope() as scope:
+            if self._gone:
+                scope.cancel()
+            self._waiting.add(scope)
+            try:
+                yield
+            finally:
+                self._waiting.discard(scope)
+
+    def caller_left(self) -> None:
+        """Cancel what is only done while the caller is there."""
+        self._gone = True
+        for scope in self._waiting:
+            scope.cancel()
 
     def cut(self) -> None:
         """Close it at once; whoever reads or writes on it hears of it."""

@@ -16,7 +16,7 @@ from .authentication import Authentication
 from .docs_page import docs_page
 from .endpoint import BoundRoute
 from .problems import NotFound
-from .reply import Reply, encode_json
+from .reply import Reply
 from .request import Request
 from .sessions import Session
 from .settings import HttpSettings
@@ -54,11 +54,10 @@ def own_routes(
     health: HealthBoard,
     metrics: Metrics,
     settings: HttpSettings,
-    document: Callable[[], dict[str, Any]],
+    document: Callable[[], bytes],
 ) -> list[BoundRoute]:
     """Health, metrics, OpenAPI, the docs page and sessions, as routes of the provider `core`."""
     page = docs_page()
-    cached_document: list[bytes] = []
 
     async def live(_ctx: Any, _request: Request) -> Live:
         """Say that the process answers; asks nothing else."""
@@ -76,9 +75,7 @@ def own_routes(
 
     async def describe(_ctx: Any, _request: Request) -> Reply:
         """Give this document."""
-        if not cached_document:
-            cached_document.append(encode_json(document()))
-        return Reply(200, cached_document[0], content_type="application/json")
+        return Reply(200, document(), content_type="application/json")
 
     async def show_docs(_ctx: Any, _request: Request) -> Reply:
         """Show the API in a browser."""

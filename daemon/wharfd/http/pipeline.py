@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from ..contracts.access import ANONYMOUS
-from ..errors import DatabaseUnavailable, NotReady, Overloaded, ServiceUnavailable
+from ..errors import DatabaseUnavailable, NotReady, Overloaded, ServiceUnavailable, StatementTimeout
 from .arrival import Arrival
 from .authentication import Authentication, Presented
 from .conditional import etag_of, is_known
@@ -37,6 +37,7 @@ from .routing import OtherMethods, Router
 from .signing import Signer
 
 _NOT_RUNNING_YET = (ServiceUnavailable, NotReady, DatabaseUnavailable)
+_TOO_SLOW = (trio.TooSlowError, StatementTimeout)
 
 
 class Keeper(Protocol):
@@ -64,7 +65,7 @@ class Pipeline:
         signer: Signer,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._router = router
+        self.router = router
         self._authentication = authentication
         self._limits = limits
         self._keepers = keepers
@@ -107,7 +108,7 @@ class Pipeline:
 
     def _find(self, arrival: Arrival) -> Endpoint | None:
         """The endpoint; None for OPTIONS on a known path."""
-        found = self._router.find(arrival.method, arrival.raw_path)
+        found = self.router.find(arrival.method, arrival.raw_path)
         if found is None:
             raise NotFound("there is nothing at this path")
         if isinstance(found, OtherMethods):
@@ -188,7 +189,7 @@ class Pipeline:
             self._log.warning("request_not_possible", reason=str(error), **_facts(arrival))
             return Unavailable(str(error))
         self._log_failure("handler_failed", arrival, error)
-        return TimedOut() if isinstance(error, trio.TooSlowError) else ServerFault()
+        return TimedOut() if isinstance(error, _TOO_SLOW) else ServerFault()
 
     def _log_failure(self, event: str, arrival: Arrival, error: BaseException) -> None:
         self._log.error(event, exc_info=error, **_facts(arrival))

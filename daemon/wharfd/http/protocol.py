@@ -150,9 +150,11 @@ class Line:
                 data = await self._connection.receive_some(_PIECE)
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 break
-            await self._protocol.handle(RawData(bytes(data)))
             if not data:
                 break
+            await self._protocol.handle(RawData(bytes(data)))
+        self._connection.caller_left()
+        await self._protocol.handle(RawData(b""))
         await self._protocol.handle(Closed())
 
     async def _send(self, event: Event) -> None:

@@ -25,6 +25,7 @@ from .measuring import HttpMetrics
 from .openapi import build_document
 from .own_routes import own_routes
 from .pipeline import Pipeline
+from .reply import encode_json
 from .serving import Serving
 from .sessions import Sessions
 from .settings import HttpSettings
@@ -62,6 +63,7 @@ class HttpServer:
     ) -> None:
         self.settings = settings
         self._health = health
+        self._document: bytes | None = None
         self._log = log
         self._tls = _load_tls(settings)
         signer = Signer(signing_key)
@@ -76,18 +78,16 @@ class HttpServer:
             log=log,
         )
         self.idempotency = IdempotencyKeys(db, sealer, signer, log)
-        self.routes = [
-            *own_routes(
-                authentication=self.authentication,
-                health=health,
-                metrics=metrics,
-                settings=settings,
-                document=self.document,
-            ),
-            *routes,
-        ]
+        self._own = own_routes(
+            authentication=self.authentication,
+            health=health,
+            metrics=metrics,
+            settings=settings,
+            document=self._encoded_document,
+        )
+        self.routes = [*self._own, *routes]
         self.mounts = list(mounts)
-        pipeline = Pipeline(
+        self._pipeline = pipeline = Pipeline(
             build_router(self.routes, self.mounts),
             authentication=self.authentication,
             limits=limits,
@@ -98,6 +98,18 @@ class HttpServer:
         measure = HttpMetrics(metrics.registry)
         self.app = Application(pipeline, settings=settings, metrics=measure, log=log)
         self._serving = Serving(self.app, tls=self._tls, log=log)
+
+    def change_routes(self, routes: Sequence[BoundRoute], mounts: Sequence[IngestMount]) -> None:
+        """Serve these from now on; raises `ConfigError`, and changes nothing, if they collide."""
+        wanted = [*self._own, *routes]
+        self._pipeline.router = build_router(wanted, list(mounts))
+        self.routes, self.mounts = wanted, list(mounts)
+        self._document = None
+
+    def _encoded_document(self) -> bytes:
+        if self._document is None:
+            self._document = encode_json(self.document())
+        return self._document
 
     def document(self) -> dict[str, object]:
         """The OpenAPI 3.1 document of everything served here."""

@@ -14,7 +14,6 @@ from .message import Delivery, Reply, come_back, problem
 from .observing import ListenerStatistics, Observer
 from .proxy import Trust
 from .routes import Mounted, RouteTable
-from .sockets import adopt_socket, open_sockets
 from .spool import SpoolBudget
 from .spools import Spools, SpoolStatistics
 
@@ -35,9 +34,7 @@ __all__ = [
     "SpoolStatistics",
     "Spools",
     "Trust",
-    "adopt_socket",
     "come_back",
-    "open_sockets",
     "problem",
     "serve_ingest",
 ]

@@ -125,7 +125,7 @@ FROM (VALUES (1)) always LEFT JOIN (
       FOR NO KEY UPDATE SKIP LOCKED) w"""
 
     def next_due(self) -> Statement:
-        """Return the seconds until the first row is due: 0 or less if one is, NULL if none waits."""
+        """Tell in how many seconds the first row is due: 0 or less if one is, NULL if none waits."""
         return self.named(
             "next_due",
             f"""WITH RECURSIVE {self.levels(1)}

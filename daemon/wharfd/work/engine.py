@@ -13,6 +13,7 @@ from ..declare import WorkQueue
 from ..errors import WorkTableError
 from .control import Audit, Work
 from .finishing import Buried
+from .lookout import Lookout
 from .queue import Enrich, Queue
 from .rates import Rates
 from .runner import Runner
@@ -39,6 +40,7 @@ class WorkEngine:
         self.work = Work(database, self.wakeups, self.queues, audit)
         self._buried = buried
         self._rates = Rates(database, self.queues.values)
+        self._lookout = Lookout(database)
 
     async def prepare(
         self, plugin: str, declared: WorkQueue, *, enrich: Enrich | None = None, forget: str = ""
@@ -61,16 +63,17 @@ class WorkEngine:
         return queue
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry wake-ups and keep rates until cancelled; one task per daemon, before any queue runs."""
+        """Carry wake-ups, look out, keep rates; one task per daemon, before any queue, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wakeups.tell)
             nursery.start_soon(self.wakeups.hear)
             nursery.start_soon(self._rates.run)
+            nursery.start_soon(self._lookout.run)
             task_status.started()
 
     def runner(self, queue: Queue, ctx: Any) -> Runner:
         """Return what works one queue with a plugin's context."""
-        return Runner(self.database, queue, ctx, self.wakeups.bell(queue.name), self._give_up)
+        return Runner(self.database, queue, ctx, self.wakeups.bell(queue.name), self._give_up, self._lookout)
 
     async def run_queues(
         self,

@@ -9,11 +9,11 @@ import structlog
 import trio
 
 from ..db import Database
-from ..errors import DatabaseUnavailable, StatementTimeout
 from .finishing import Finisher
 from .fragments import CLAIM_LIMIT
 from .job import Job
 from .queue import Queue
+from .trouble import DATABASE_TROUBLE
 
 BEATS_PER_LEASE = 6
 _log = structlog.get_logger("wharfd.work.heartbeat")
@@ -41,7 +41,7 @@ class Heartbeat:
             try:
                 for start in range(0, len(held), CLAIM_LIMIT):
                     await self.extend(held[start : start + CLAIM_LIMIT])
-            except (DatabaseUnavailable, StatementTimeout) as error:
+            except DATABASE_TROUBLE as error:
                 _log.warning("leases_not_extended", queue=self._queue.name, rows=len(held), error=str(error))
 
     async def extend(self, jobs: Sequence[Job[Any]]) -> None:

@@ -13,7 +13,7 @@ from ..declare import Retry
 from ..errors import DatabaseUnavailable, Overloaded, ServiceUnavailable
 from .retry import delay_seconds, spread, told
 
-_AWAY_SECONDS = 5.0  # how soon work is offered again when something it needs is away
+_AWAY_SECONDS = 2.0  # how soon work is offered again when something it needs is away
 
 
 class Outcome(Exception):

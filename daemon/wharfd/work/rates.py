@@ -8,8 +8,8 @@ import structlog
 import trio
 
 from ..db import Database, sql
-from ..errors import DatabaseUnavailable, StatementTimeout
 from .queue import Queue
+from .trouble import DATABASE_TROUBLE
 
 FLUSH_SECONDS = 10.0
 _KEPT_HOURS = 24
@@ -70,7 +70,7 @@ class Rates:
     async def _attempt(self, call: Awaitable[int]) -> bool:
         try:
             await call
-        except (DatabaseUnavailable, StatementTimeout) as error:
+        except DATABASE_TROUBLE as error:
             _log.info("rates_not_written", error=str(error))
             return False
         return True

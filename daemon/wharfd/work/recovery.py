@@ -1,4 +1,4 @@
-"""Taking back rows whose worker died: at the start, and four times per lease, by every daemon.
+"""Taking back rows whose worker died: at the start, when the lookout sees some, and now and then.
 
 It is one statement and not a job, so nothing can keep it from running. The attempt counts: a row that kills
 its workers is buried like one that keeps failing.
@@ -7,15 +7,15 @@ its workers is buried like one that keeps failing.
 from __future__ import annotations
 
 import structlog
-import trio
 
 from ..db import Database
-from ..errors import DatabaseUnavailable, StatementTimeout
 from .finishing import Buried
 from .fragments import RECOVER_LIMIT
 from .job import key_text
+from .lookout import Lookout
 from .queue import Queue
 from .retry import spread
+from .trouble import DATABASE_TROUBLE
 from .waking import Bell
 
 _SPREAD_SECONDS = 2.0  # rows of a dead daemon come back over this time, or a tenth of a short lease
@@ -25,7 +25,11 @@ _log = structlog.get_logger("wharfd.work.recovery")
 class Recovery:
     """Looks for expired leases of one queue."""
 
-    def __init__(self, database: Database, queue: Queue, bell: Bell, buried: Buried) -> None:
+    def __init__(
+        self, database: Database, queue: Queue, bell: Bell, buried: Buried, lookout: Lookout
+    ) -> None:
+        self.expired = Bell()
+        self._lookout = lookout
         self._database = database
         self._queue = queue
         self._bell = bell
@@ -37,9 +41,11 @@ class Recovery:
             try:
                 while await self.recover() >= RECOVER_LIMIT:
                     pass
-            except (DatabaseUnavailable, StatementTimeout) as error:
+            except DATABASE_TROUBLE as error:
                 _log.warning("not_recovered", queue=self._queue.name, error=str(error))
-            await trio.sleep(spread(self._queue.declared.lease_seconds / 4, 0.2))
+            looks = 1 if self._lookout.reliable else 4  # per lease
+            await self.expired.wait(spread(self._queue.declared.lease_seconds / looks, 0.2))
+            self.expired.hush()
 
     async def recover(self) -> int:
         """Offer again, or bury, rows whose lease ran out; return how many there were."""

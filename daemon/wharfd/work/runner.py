@@ -10,24 +10,25 @@ import random
 from collections import deque
 from typing import Any
 
-import asyncpg
 import structlog
 import trio
 
 from ..db import Database
-from ..errors import DatabaseUnavailable, StatementTimeout
 from .claiming import Claimer
 from .finishing import Buried, Finisher
 from .fragments import CLAIM_LIMIT
 from .handling import Handling
 from .heartbeat import Heartbeat
 from .job import Job
+from .lookout import Lookout, Watched
 from .outcomes import handed_back
 from .queue import Queue
 from .recovery import Recovery
+from .trouble import DATABASE_TROUBLE
 from .waking import Bell
 
 POLL_SECONDS = (1.0, 5.0)  # shortest and longest wait of an idle queue that nobody wakes
+SELDOM_SECONDS = 30.0  # the longest wait while the lookout looks for all
 _AHEAD_SECONDS = 0.2  # how much work is kept in hand
 _UNWRITTEN_LIMIT = 4 * CLAIM_LIMIT  # no more is claimed while so many outcomes wait to be written
 _YIELD_SECONDS = 0.002  # a worker whose handlers never wait lets others run this often
@@ -38,14 +39,18 @@ _log = structlog.get_logger("wharfd.work.runner")
 class Runner:
     """Works one queue in this daemon."""
 
-    def __init__(self, database: Database, queue: Queue, ctx: Any, bell: Bell, buried: Buried) -> None:
+    def __init__(
+        self, database: Database, queue: Queue, ctx: Any, bell: Bell, buried: Buried, lookout: Lookout
+    ) -> None:
         self.queue = queue
         self._bell = bell
         self._finisher = Finisher(database, queue, bell, buried)
         self._claimer = Claimer(database, queue, self._finisher)
         self._handling = Handling(queue, ctx, self._finisher)
         self._heartbeat = Heartbeat(database, queue, self._finisher)
-        self._recovery = Recovery(database, queue, bell, buried)
+        self._recovery = Recovery(database, queue, bell, buried, lookout)
+        self._lookout = lookout
+        self._watched = Watched(queue, bell, self._recovery.expired)
         self._database = database
         self._hand: deque[Job[Any]] = deque()
         self._idle = trio.lowlevel.ParkingLot()
@@ -54,6 +59,7 @@ class Runner:
         self._stopping = trio.Event()
         self._stop_seconds = 0.0
         self._quiet = trio.Event()
+        self._pause = POLL_SECONDS[0]  # how long an idle queue waits before it looks again
         self._rate = 0.0
         self._low = 0  # the claimer is called when no more than this is in hand
         self._measured = (0.0, 0)
@@ -74,6 +80,7 @@ class Runner:
 
         Cancellation: cancels the handlers and hands every row back, which takes some seconds at most.
         """
+        self._lookout.watch(self._watched)
         try:
             async with trio.open_nursery() as background:
                 background.start_soon(self._finisher.run)
@@ -93,6 +100,7 @@ class Runner:
                     self._handling.halt()
                 background.cancel_scope.cancel()
         finally:
+            self._lookout.leave(self._watched)
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + _GIVE_BACK_SECONDS
                 self._give_back()
@@ -163,7 +171,6 @@ class Runner:
             self._measured = (now, ended)
 
     async def _supply(self) -> None:
-        pause = POLL_SECONDS[0]
         failures = 0
         while not self._stopping.is_set():
             self._measure()
@@ -176,37 +183,49 @@ class Runner:
             try:
                 jobs = await self._claimer.claim(wanted)
                 failures = 0
-            except (DatabaseUnavailable, StatementTimeout, asyncpg.PostgresError) as error:
+            except DATABASE_TROUBLE as error:
                 failures += 1
                 _log.warning("not_claimed", queue=self.queue.name, failures=failures, error=str(error))
-                await self._wait(random.uniform(0.5, 1) * min(30, 2**failures / 4))  # noqa: S311
+                await self._bell.wait(random.uniform(0.5, 1) * min(30, 2**failures / 4))  # noqa: S311
                 continue
             if jobs:
-                pause = POLL_SECONDS[0]
+                self._pause = POLL_SECONDS[0]
                 self._hand.extend(jobs)
                 self._idle.unpark(count=len(jobs))
             if self._stopping.is_set():
                 self._give_back()
             elif not self._claimer.more:
-                pause = await self._rest(pause)
+                await self._rest()
 
-    async def _rest(self, pause: float) -> float:
-        """Wait until there may be work; return how long to wait the next time if there is none."""
-        jittered = pause * random.uniform(0.8, 1.2)  # noqa: S311
-        if await self._wait(await self._until_due(jittered)):
-            return POLL_SECONDS[0]
-        return min(POLL_SECONDS[1], pause * 1.5)
+    async def _rest(self) -> None:
+        """Wait until there may be work: until it rings, a row becomes due, or a look now and then finds one.
 
-    async def _until_due(self, at_most: float) -> float:
-        """Return how long until a row is due, if that is sooner; a row that is due now was not for us."""
+        Rows that are due right after a claim were not for us: the queue is paused, or others have them.
+        """
+        fresh = True
+        while not self._stopping.is_set():
+            wait = self._pause * random.uniform(0.8, 1.2)  # noqa: S311
+            due = await self._next_due()
+            if due is not None and due <= 0 and not fresh:
+                return
+            soon = due is not None and 0 < due < wait
+            if await self._bell.wait(due + 0.001 if soon and due is not None else wait):
+                self._pause = POLL_SECONDS[0]
+                return
+            if soon or self.queue.statements.next_due is None:
+                self._pause = min(POLL_SECONDS[1], self._pause * 1.5)
+                return
+            longest = SELDOM_SECONDS if self._lookout.reliable else POLL_SECONDS[1]
+            self._pause = min(longest, self._pause * 1.5)
+            fresh = False
+
+    async def _next_due(self) -> float | None:
+        """Return how long until the first row is due, None when none waits or the queue cannot tell."""
         statement = self.queue.statements.next_due
         if statement is None:
-            return at_most
+            return None
         try:
-            seconds = await self._database.fetchval(statement, *self.queue.lane)
-        except (DatabaseUnavailable, StatementTimeout, asyncpg.PostgresError):
-            return at_most
-        return at_most if seconds is None or seconds <= 0 else min(at_most, seconds + 0.001)
-
-    async def _wait(self, at_most: float) -> bool:
-        return await self._bell.wait(at_most)
+            seconds: float | None = await self._database.fetchval(statement, *self.queue.lane)
+        except DATABASE_TROUBLE:
+            return None
+        return seconds

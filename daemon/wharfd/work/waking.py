@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from ..db import Database, Transaction, sql
-from ..errors import DatabaseUnavailable, StatementTimeout
+from .trouble import DATABASE_TROUBLE
 
 CHANNEL = "wharfd_work"
 COALESCE_SECONDS = 0.025
@@ -106,7 +106,7 @@ class Wakeups:
             for payload in payloads(self._sender, names):
                 try:
                     await self._database.fetchval(_NOTIFY, CHANNEL, payload)
-                except (DatabaseUnavailable, StatementTimeout) as error:
+                except DATABASE_TROUBLE as error:
                     _log.info("notice_not_sent", queues=len(names), error=str(error))
 
     async def hear(self) -> None:
@@ -116,7 +116,7 @@ class Wakeups:
                 async with self._database.listen(CHANNEL) as notices:
                     async for channel, payload in notices:
                         self.heard(channel, payload)
-            except DatabaseUnavailable as error:
+            except DATABASE_TROUBLE as error:
                 _log.warning("not_listening", error=str(error))
             await trio.sleep(_RELISTEN_SECONDS)
 

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from wharfd.declare import Retry
+from wharfd.errors import DatabaseUnavailable
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENT = Retry(attempts=50, delays=(0.01,))
@@ -114,3 +115,37 @@ async def test_rows_of_a_worker_killed_while_stuck_come_back_within_a_lease(kit,
     async with kit.work(handle, lease_seconds=1.0):
         assert await kit.settled() == {"done": 4}
     assert trio.current_time() - began < 3
+
+
+async def test_cut_connections_are_ridden_out(kit, postgres, database_settings):
+    ids = await kit.things.add(1500)
+    database = database_settings.url.partition("@/")[2].partition("?")[0]
+
+    async def handle(ctx, job):
+        async with job.commit() as tx:
+            await tx.execute(kit.EFFECT, job.row.id, "")
+
+    async def cut():
+        for _ in range(5):
+            await trio.sleep(0.15)
+            await trio.to_thread.run_sync(
+                postgres.psql,
+                "postgres",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                f"WHERE datname = '{database}' AND usename = 'wharfd_app'",
+            )
+
+    async def done():
+        try:
+            return await kit.things.states() == {"done": 1500}
+        except DatabaseUnavailable:
+            return False
+
+    async with (
+        kit.work(handle, concurrency=8, lease_seconds=1.5, retry=PATIENT),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(cut)
+        await kit.wait_for(done, 30)
+    assert await kit.things.effects() == ids
+    assert await kit.things.fetch("SELECT max(attempts) <= 5 FROM wharfd.things") == [(True,)]

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wharfd.db import sql
+from wharfd.declare import JobKind, WorkQueue
+from wharfd.work import lookout as lookout_module
 from wharfd.work import runner as runner_module
+from wharfd.work.jobs import queue_of
+from wharfd.work.lookout import Lookout, Watched
 from wharfd.work.waking import CHANNEL, Bell, payloads
 
 
@@ -141,3 +145,75 @@ async def test_an_idle_queue_hardly_asks(kit, monkeypatch):
         before = count()
         await trio.sleep(1.5)
         assert count() - before <= 10
+
+
+async def test_the_lookout_sees_due_rows_and_expired_leases_of_all_queues_at_once(kit):
+    engine = kit.engine()
+
+    async def handle(ctx, job):
+        pass
+
+    plain = await engine.prepare("test", kit.queue(handle))
+    lane = WorkQueue(
+        name="lane", table="wharfd.things", row=kit.Thing, handler=handle, fair_by="owner", key=("id",)
+    )
+    fair = await engine.prepare("test", lane)
+    mail = await engine.prepare(
+        "test", queue_of("test", JobKind(name="mail", args=kit.Thing, handler=handle))
+    )
+    watched = [Watched(queue, Bell(), Bell()) for queue in (plain, fair, mail)]
+    lookout = Lookout(kit.db)
+    for one in watched:
+        lookout.watch(one)
+    assert not lookout.reliable
+
+    async def look():
+        for one in watched:
+            one.due.hush()
+            one.expired.hush()
+        await lookout.look()
+        return [(await one.due.wait(0), await one.expired.wait(0)) for one in watched]
+
+    assert await look() == [(False, False)] * 3
+    assert lookout.reliable
+    await kit.things.add()
+    assert await look() == [(True, False), (False, False), (False, False)]
+    await kit.things.fetch(
+        "INSERT INTO wharfd.jobs (id, kind, args, priority) SELECT k || i, k, '{}', i "
+        "FROM unnest(ARRAY['other.mail', 'z.mail']) k, generate_series(1, 3) i RETURNING 1"
+    )
+    assert (await look())[2] == (False, False)  # other lanes of its table are not its own
+    await kit.things.fetch("UPDATE wharfd.jobs SET kind = 'test.mail' WHERE priority = 3 RETURNING 1")
+    assert (await look())[2] == (True, False)
+    await kit.things.fetch("UPDATE wharfd.jobs SET due_at = now() + interval '1 day' RETURNING 1")
+    assert (await look())[2] == (False, False)
+    await kit.things.set("state = 'running', claim = 1, lease_until = now() - interval '1 second'")
+    assert await look() == [(False, True), (False, True), (False, False)]
+    await kit.things.set("state = 'ready', due_at = now() + interval '0.2 seconds'")
+    await lookout.look()
+    watched[0].due.hush()
+    began = trio.current_time()
+    assert await watched[0].due.wait(5)
+    assert trio.current_time() - began < 1
+    lookout.leave(watched[0])
+    assert (await look())[0] == (False, False)
+
+
+async def test_with_a_lookout_queues_hardly_ask_and_still_find_everything(kit, monkeypatch):
+    monkeypatch.setattr(lookout_module, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(runner_module, "POLL_SECONDS", (0.5, 1.0))
+
+    async def handle(ctx, job):
+        pass
+
+    async with kit.open_engine() as engine, kit.work(handle, engine=engine) as runner:
+        await kit.settled()
+        await trio.sleep(1.2)
+        await kit.things.add(3)  # no wake
+        assert await kit.settled(seconds=2) == {"done": 3}
+        runner._pause = 1000
+        await kit.things.add(2)
+        await kit.things.set(
+            "state = 'running', attempts = 1, claim = 1, lease_until = now()", "state = 'ready'"
+        )
+        assert await kit.settled(seconds=3) == {"done": 5}

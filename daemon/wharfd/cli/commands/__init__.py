@@ -10,7 +10,7 @@ import tomli
 
 from ...declare import Command
 from ..client import Client
-from . import configuration, daemon, database, plugins, schedules, secrets, work
+from . import configuration, daemon, database, doctor, documentation, plugins, schedules, secrets, work
 
 CORE: tuple[Command, ...] = (
     *daemon.COMMANDS,
@@ -20,6 +20,8 @@ CORE: tuple[Command, ...] = (
     *schedules.COMMANDS,
     *work.COMMANDS,
     *secrets.COMMANDS,
+    *doctor.COMMANDS,
+    *documentation.COMMANDS,
 )
 
 
