@@ -54,12 +54,16 @@ async def carry_out(ctx: Context, errand: Errand, job: Job[Any]) -> Snooze | Non
             return None
         news = News()
         work = {"backup": _backup, "verify": _verify, "drill": _drill, "mount": mount}[begun.kind]
-        try:
-            async with _telling(ctx, begun.id, news):
+        failure: Exception | None = None
+        result: dict[str, Any] = {}
+        async with _telling(ctx, begun.id, news):
+            try:
                 result = await work(ctx, begun, news)
-        except (WharfdError, OSError, ValueError) as error:
-            ctx.log.error("backup_errand_failed", run=begun.id, kind=begun.kind, reason=str(error))
-            await store.end(ctx.db, begun.id, "failed", error=str(error), result={}, size=news.bytes)
+            except (WharfdError, OSError, ValueError) as error:
+                failure = error
+        if failure is not None:
+            ctx.log.error("backup_errand_failed", run=begun.id, kind=begun.kind, reason=str(failure))
+            await store.end(ctx.db, begun.id, "failed", error=str(failure), result={}, size=news.bytes)
             ctx.metrics["runs_total"].labels(begun.kind, "failed").inc()
             return None
         if begun.kind != "mount":

@@ -134,11 +134,11 @@ async def _visibility(scratch: Scratch, programs: Programs, database: str) -> st
 async def _amcheck(scratch: Scratch, programs: Programs, database: str) -> str:
     if not programs.binaries.has("amcheck"):
         raise Skipped("the extension amcheck is not installed")
-    dsn = scratch.dsn(database)
     options = ["--install-missing", "--heapallindexed", "--rootdescend"]
     if programs.version[0] >= 17:
         options.append("--checkunique")
-    await programs.call("pg_amcheck", *options, "-w", "-d", dsn, dsn=dsn)
+    where = ["-h", str(scratch.socket_folder), "-p", "5432", "-U", scratch.superuser, "-d", database]
+    await programs.call("pg_amcheck", *options, "-w", *where)  # it takes no URL
     return "every table and index of the database"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -151,16 +150,33 @@ def gather(
     local = {**_lying_in(base_log), **_lying_in(incoming)}
     plan_ = plan(entry, target, {*archived, *local}, histories)
     for segment in plan_.usable:
+        if segment.name not in archived and not _copied(segment, local, into, entry, confinement):
+            # It went from the incoming folder into the archive while we looked.
+            archived = storehouse.log_files(entry.system, place)
+            if segment.name not in archived:
+                raise LogMissing(f"{segment.name} was received, and is gone now")
         if segment.name in archived:
             logged = archived[segment.name]
             decode(place, logged, into, identity, confinement, system=entry.system, size=entry.segment_bytes)
-        else:
-            copied = into / segment.name
-            shutil.copyfile(local[segment.name], copied)
-            check_segment(copied, segment.name, system=entry.system, size=entry.segment_bytes)
-            confinement.give(copied)
         passed(segment.name)
     return plan_
+
+
+def _copied(
+    segment: Segment, local: dict[str, Path], into: Path, entry: Entry, confinement: Confinement
+) -> bool:
+    """Copy a file that was received; false when it is not there any more under either of its names."""
+    known = local[segment.name]
+    for source in (known, known.with_name(segment.name)):
+        copied = into / segment.name
+        try:
+            shutil.copyfile(source, copied)
+        except FileNotFoundError:
+            continue
+        check_segment(copied, segment.name, system=entry.system, size=entry.segment_bytes)
+        confinement.give(copied)
+        return True
+    return False
 
 
 def _lying_in(folder: Path | None) -> dict[str, Path]:
@@ -209,8 +225,3 @@ def restore_command(folder: Path) -> str:
     """
     where = str(folder).replace("'", "'\\''").replace("%", "%%")
     return f"test -e '{where}/%f' || exit 1; cp '{where}/%f' \"%p\" || exit 255"
-
-
-def sync_all() -> None:
-    """Put everything that was written on disk."""
-    os.sync()

@@ -79,13 +79,13 @@ class Scratch:
         self.data = folder / "data"
         self.log = folder / "log"
         self._programs = programs
-        self._superuser = superuser
+        self.superuser = superuser
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: Path | None = None
 
     def dsn(self, database: str = "postgres") -> str:
         """Return where to connect."""
-        return f"postgresql://{self._superuser}@/{database}?host={self._socket}&port=5432"
+        return f"postgresql://{self.superuser}@/{database}?host={self._socket}&port=5432"
 
     @property
     def socket_folder(self) -> Path:

@@ -58,12 +58,12 @@ async def test_a_backup_a_verification_a_drill_and_a_mount(short):
         verified = await follow(d, await d.post(f"/api/v1/backups/entries/{listed['id']}/verify"))
         assert (verified["state"], len(verified["result"]["said"])) == ("done", 2), verified
         drilled = await follow(d, await d.post("/api/v1/backups/drills", {}))
-        assert drilled["state"] == "done", drilled
+        assert drilled["state"] == "done", (drilled["error"], drilled["result"])
         outcomes = {check["name"]: check["outcome"] for check in drilled["result"]["checks"]}
         assert "failed" not in outcomes.values()
         print(drilled["result"])
         mounted = await follow(d, await d.post("/api/v1/backups/mounts", {}), until=("mounted", "failed"))
-        assert mounted["step"] == "mounted", mounted
+        assert mounted["step"] == "mounted", mounted["error"]
         keeper = keeper_of(d.context("backups"))
         restored, _ = keeper.mounts[mounted["id"]]
         with pytest.raises(Exception, match="read-only"):
