@@ -27,6 +27,9 @@ run: $(INSTALLED) ## start the daemon in the foreground, state in ./.wharfd
 test: $(INSTALLED) ## run the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+faults: $(INSTALLED) ## kill, cut and damage what must survive it
+	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -m faults $(ARGS)
+
 lint: $(INSTALLED) ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

@@ -110,8 +110,8 @@ def decode(raw: bytes, *, key: str = "") -> Entry:
         if hashlib.sha256(bytes(envelope.entry)).hexdigest() != envelope.sha256:
             raise BadEntry(f"the entry {key} was changed: its checksum does not fit")
         entry = msgspec.json.decode(envelope.entry, type=Entry)
-    except msgspec.DecodeError as error:
-        raise BadEntry(f"the entry {key} cannot be read: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadEntry(f"the entry {key} is damaged and cannot be read") from None
     if key and key_of(entry.id) != key:
         raise BadEntry(f"the entry {key} is that of {entry.id}")
     return entry

@@ -83,7 +83,9 @@ def read_manifest(raw: bytes) -> Manifest:
             WalRange(int(r["Timeline"]), lsn_of(r["Start-LSN"]), lsn_of(r["End-LSN"]))
             for r in document["WAL-Ranges"]
         )
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except BadManifest:
+        raise
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadManifest(f"the manifest cannot be read: {type(error).__name__}") from None
     if len(algorithms) != 1 or not algorithms <= _ALGORITHMS:
         raise BadManifest(f"the manifest's checksums are {sorted(algorithms)}; make it with SHA256")

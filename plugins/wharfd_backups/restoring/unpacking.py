@@ -55,8 +55,14 @@ class Extraction:
         self.seen: dict[str, FileFacts] = {}
         self.manifest = bytearray()
         self._root, self._confinement = root, confinement
+        self._open: BinaryIO | None = None
         self._feed = TarFeed(self._begin)
         self.feed = self._feed.feed
+
+    def close(self) -> None:
+        """Close the file that was being written when something went wrong."""
+        if self._open is not None:
+            self._open.close()
 
     def finish(self) -> Manifest:
         """Compare with the manifest and return it; raises `Damaged`."""
@@ -91,6 +97,7 @@ class Extraction:
             self._folder(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = open(os.open(path, flags, 0o600), "wb")  # noqa: SIM115 - closed by the feed at its end
+        self._open = file
         if self._confinement is not None:
             self._confinement.give(path)
         return file
@@ -110,6 +117,8 @@ def extract_base(
         fetch(place, entry.part("base"), extraction.feed, identity, passed)
     except BrokenStream as error:
         raise Damaged(f"the base backup {entry.id} in {place.name}: {error}") from None
+    finally:
+        extraction.close()
     return extraction.finish()
 
 

@@ -4,15 +4,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-import wharfd_backups
-from wharfd_backups.engine.programs import programs_of
-from wharfd_backups.upkeep import keeper_of
 
+import wharfd_backups
 from wharfd.app import assemble, run
 from wharfd.config import load_configuration
 from wharfd.http.outbound import NetworkPolicy, OutboundClient
 from wharfd.loading import LoadedPlugin
 from wharfd.testing import DaemonHandle, PluginContract
+from wharfd_backups.upkeep import keeper_of
 
 
 class TestContract(PluginContract):
@@ -28,17 +27,17 @@ async def embedded_daemon(folder, config=""):
     found = [LoadedPlugin("backups", "the test", module=wharfd_backups)]
     prepared = assemble(load_configuration(text, {}), found, [], path=None, state_dir=folder / "state")
     with trio.fail_after(120):
-        async with OutboundClient(NetworkPolicy(allow_networks=("127.0.0.0/8",))) as client:
-            async with trio.open_nursery() as nursery:
+        policy = NetworkPolicy(allow_networks=("127.0.0.0/8",))
+        async with OutboundClient(policy) as client, trio.open_nursery() as nursery:
 
-                async def serve(task_status):
-                    await run(prepared, environ={}, task_status=task_status)
+            async def serve(task_status):
+                await run(prepared, environ={}, task_status=task_status)
 
-                running = await nursery.start(serve)
-                try:
-                    yield DaemonHandle(running, client, None)
-                finally:
-                    running.stop.set()
+            running = await nursery.start(serve)
+            try:
+                yield DaemonHandle(running, client, None)
+            finally:
+                running.stop.set()
 
 
 async def follow(d, answer, until=("done", "failed")):
