@@ -152,9 +152,8 @@ class Receiver:
 
     def _archive(self) -> int:
         self.note_waiting()
-        count = 0
-        archived = self._storehouse.log_files(self._system)
-        for path in self._whole():
+        archived, whole = self._storehouse.log_files(self._system), self._whole()
+        for path in whole:
             known = archived.get(path.name)
             keep_log_file(
                 self._storehouse,
@@ -165,13 +164,12 @@ class Receiver:
                 there=None if known is None else known.sha16,
             )
             self.state.last_archived = path.name
-            count += 1
         self._storehouse.mirror_log(self._system, self._mirrored)
-        for path in self._whole():
+        for path in whole:  # and not one that arrived in the meantime
             path.unlink()
         self.note_waiting()
-        self.state.archived += count
-        return count
+        self.state.archived += len(whole)
+        return len(whole)
 
     def note_waiting(self) -> None:
         """Note how many whole files wait, and since when."""

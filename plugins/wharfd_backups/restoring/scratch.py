@@ -189,7 +189,8 @@ class Scratch:
     def _why(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() or ["it said nothing"]
         fatal = [line.split("FATAL:", 1)[1].strip() for line in lines if "FATAL:" in line]
-        why = next((text for text in fatal if "starting up" not in text), lines[-1])
+        ours = "the database system is"  # told to us, who asked whether it is up
+        why = next((text for text in fatal if not text.startswith(ours)), lines[-1])
         if "before configured recovery target was reached" not in why:
             return f"the restored server ended: {why}"
         commits = [line.split(_LAST_COMMIT, 1)[1].strip() for line in lines if _LAST_COMMIT in line]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wharfd import Folder, Packing, StorageError
 from wharfd_backups.engine.extras import WillNotKeep, pack_files
 from wharfd_backups.engine.programs import without_password
-from wharfd_backups.engine.receiving import keep_log_file
+from wharfd_backups.engine.receiving import Receiver, keep_log_file
 from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.engine.tarfeed import BrokenStream, TarFeed, Watcher
 from wharfd_backups.restoring.logfiles import restore_command
@@ -160,3 +160,18 @@ def test_a_password_stays_out_of_the_command_line():
         "p@ss",
     )
     assert without_password("postgresql://u@/w?host=/run") == ("postgresql://u@/w?host=/run", None)
+
+
+def test_a_log_file_that_arrives_while_others_are_archived_stays(tmp_path):
+    class Slow(Storehouse):
+        def mirror_log(self, system, done):
+            log_file(incoming / "000000010000000000000006", number=6)
+            return super().mirror_log(system, done)
+
+    incoming, house = tmp_path / "incoming", Slow(Folder(tmp_path / "store"))
+    incoming.mkdir()
+    log_file(incoming / NAME)
+    receiver = Receiver(house, None, "", incoming, Packing(), system="77", segment_bytes=SIZE, log=None)
+    assert receiver._archive() == 1
+    assert [path.name for path in incoming.iterdir()] == ["000000010000000000000006"]
+    assert (receiver.state.waiting, receiver.state.waiting_seconds() < 60) == (1, True)
