@@ -107,7 +107,7 @@ class Receiver:
         if rows and rows[0][0] == "lost":
             self.state.lost_slot = True
             self._log.error("log_slot_lost", hint="a new base backup closes the hole")
-            await self._programs.value(self._dsn, _DROP_SLOT)
+            await self._programs.rows(self._dsn, _DROP_SLOT)
             rows = []
         if not rows:
             bare, _ = self._programs.environment(self._dsn)

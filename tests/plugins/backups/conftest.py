@@ -49,7 +49,7 @@ class World:
         self.server, self.programs, self.folder = server, programs, folder
         self.first, self.second = Folder(folder / "first"), Folder(folder / "second")
         self.house = Storehouse(self.first, self.second)
-        self.identity = SECRET
+        self.identity, self.recipient = SECRET, RECIPIENT
         self.incoming = folder / "incoming"
 
     @property
