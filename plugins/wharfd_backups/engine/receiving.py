@@ -108,11 +108,18 @@ class Receiver:
             self.state.lost_slot = True
             self._log.error("log_slot_lost", hint="a new base backup closes the hole")
             await self._programs.rows(self._dsn, _DROP_SLOT)
+            await self.archive()
+            await trio.to_thread.run_sync(self._lay_aside)
             rows = []
         if not rows:
             bare, _ = self._programs.environment(self._dsn)
             options = ["--create-slot", "--if-not-exists", "-S", SLOT, "-w", "-d", bare]
             await self._programs.call("pg_receivewal", *options, dsn=self._dsn)
+
+    def _lay_aside(self) -> None:
+        """Rename the unfinished file: the receiver would ask the server to go on from it, in vain."""
+        for path in self.incoming.glob("*.partial"):
+            path.rename(path.with_name(f"{path.name}.lost"))
 
     async def _receive(self) -> None:
         bare, env = self._programs.environment(self._dsn)
