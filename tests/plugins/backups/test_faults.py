@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from wharfd_backups.model.targets import LATEST
 from wharfd_backups.restoring.drilling import verify_place
 
