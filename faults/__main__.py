@@ -1,0 +1,103 @@
+"""`python -m faults list`, `python -m faults run NAME…|all [--short] [--seed N]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import trio
+
+from .results import HERE, Result, merge, write_page
+from .runner import chosen, cluster, play
+from .scenarios import SCENARIOS
+from .workload import WORKLOADS
+
+
+def main() -> int:
+    """Run what was asked for; 0 when every promise held."""
+    parser = argparse.ArgumentParser(prog="python -m faults", description="break wharfd and count what was lost")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="show the scenarios")
+    run = commands.add_parser("run", help="run scenarios")
+    run.add_argument("names", nargs="+", metavar="NAME", help="names of scenarios, or: all")
+    run.add_argument("--short", action="store_true", help="the version that runs inside the test suite")
+    run.add_argument("--seed", type=int, help="repeat a run; a random one otherwise")
+    run.add_argument("--workload", choices=sorted(WORKLOADS), default="proof", help="what is delivered")
+    run.add_argument("--results", type=Path, default=HERE, help="folder for RESULTS.md and results.json")
+    soak = commands.add_parser("soak", help="random scenarios, one after the other")
+    soak.add_argument("--hours", type=float, default=8.0)
+    soak.add_argument("--seed", type=int)
+    options = parser.parse_args()
+    if options.command == "list":
+        for scenario in SCENARIOS.values():
+            print(f"{scenario.name:24} {'short ' if scenario.short else '      '} {scenario.what}")
+        return 0
+    if options.seed is None:
+        options.seed = int(time.time()) % 1_000_000
+    return trio.run(soak_for if options.command == "soak" else run_chosen, options)
+
+
+async def run_chosen(options: argparse.Namespace) -> int:
+    """Run the scenarios in order and write the results."""
+    try:
+        scenarios = chosen(options.names, SCENARIOS, short=options.short)
+    except KeyError as unknown:
+        print(f"there is no scenario {unknown}; see: python -m faults list", file=sys.stderr)
+        return 2
+    workload = WORKLOADS[options.workload]
+    command = f"python -m faults run NAME --seed {options.seed}" + (" --short" if options.short else "")
+    command += f" --workload {workload.name}" if workload.name != "proof" else ""
+    print(f"seed {options.seed}", flush=True)
+    results: list[Result] = []
+    async with cluster() as server:
+        for scenario in scenarios:
+            if missing := scenario.needs():
+                print(f"left   {scenario.name:24} {missing}", flush=True)
+                continue
+            played = await play(
+                scenario,
+                server,
+                seed=options.seed,
+                short=options.short,
+                command=command.replace("NAME", scenario.name),
+                workload=workload,
+            )
+            results.append(played)
+            show(played)
+            everything = merge(options.results / "results.json", results)
+            write_page(options.results / "RESULTS.md", everything, list(SCENARIOS))
+    return 0 if all(one.held for one in results) else 1
+
+
+async def soak_for(options: argparse.Namespace) -> int:
+    """Play random scenarios until the time is over or a promise is broken; the seed repeats the order."""
+    random = Random(options.seed)
+    until = trio.current_time() + options.hours * 3600
+    print(f"seed {options.seed}", flush=True)
+    async with cluster() as server:
+        while trio.current_time() < until:
+            scenario = random.choice([one for one in SCENARIOS.values() if not one.needs()])
+            seed = random.randrange(1_000_000)
+            command = f"python -m faults run {scenario.name} --seed {seed}"
+            played = await play(scenario, server, seed=seed, short=False, command=command)
+            show(played)
+            if not played.held:
+                print(f"repeat it with: {command}")
+                return 1
+    return 0
+
+
+def show(result: Result) -> None:
+    """Print a result, and everything about one that broke a promise."""
+    print(result.line(), flush=True)
+    if not result.held:
+        for text in (*result.broken, *result.notes):
+            print(f"       {text}")
+        print(f"       {result.outcomes}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
