@@ -18,7 +18,9 @@ from .workload import WORKLOADS
 
 def main() -> int:
     """Run what was asked for; 0 when every promise held."""
-    parser = argparse.ArgumentParser(prog="python -m faults", description="break wharfd and count what was lost")
+    parser = argparse.ArgumentParser(
+        prog="python -m faults", description="break wharfd and count what was lost"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show the scenarios")
     run = commands.add_parser("run", help="run scenarios")
@@ -27,6 +29,7 @@ def main() -> int:
     run.add_argument("--seed", type=int, help="repeat a run; a random one otherwise")
     run.add_argument("--workload", choices=sorted(WORKLOADS), default="proof", help="what is delivered")
     run.add_argument("--results", type=Path, default=HERE, help="folder for RESULTS.md and results.json")
+    run.add_argument("--keep", type=Path, help="folder for the daemons' logs and the ledgers")
     soak = commands.add_parser("soak", help="random scenarios, one after the other")
     soak.add_argument("--hours", type=float, default=8.0)
     soak.add_argument("--seed", type=int)
@@ -64,6 +67,7 @@ async def run_chosen(options: argparse.Namespace) -> int:
                 short=options.short,
                 command=command.replace("NAME", scenario.name),
                 workload=workload,
+                keep=options.keep,
             )
             results.append(played)
             show(played)

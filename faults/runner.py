@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import traceback
 from collections.abc import Sequence
@@ -42,8 +43,12 @@ async def play(
     command: str,
     workload: Workload = PROOF,
     longest: float = LONGEST_SECONDS,
+    keep: Path | None = None,
 ) -> Result:
-    """Play one scenario on a database of its own and return what came of it; a defect never raises."""
+    """Play one scenario on a database of its own and return what came of it; a defect never raises.
+
+    `keep` is a folder to which the daemons' logs and the ledger are copied.
+    """
     database = f"{scenario.name}_{workload.name}".replace("-", "_")
     started = trio.current_time()
     with tempfile.TemporaryDirectory(prefix=f"wharfd-{scenario.name}-") as folder:
@@ -58,6 +63,12 @@ async def play(
             verdict = await judge(server, database, workload, stage.ledger.path)
         finally:
             stage.close()
+            if keep is not None:
+                for file in (stage.ledger.path, *(daemon.log for daemon in stage.daemons)):
+                    if file.exists():
+                        target = keep / scenario.name / file.relative_to(folder)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(file, target)
         if stage.broken:
             stage.note("log: " + ", ".join(f"{event} ×{n}" for event, n in stage.log_events().items()))
     await server.query("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
@@ -94,13 +105,21 @@ async def _act(scenario: Scenario, stage: Stage) -> None:
         stage.broken.append(f"{type(error).__name__}: {error}")
         stage.note(traceback.format_exc())
         return
-    seconds = await wait_settled(stage.server, stage.database, stage.workload, seconds=stage.settle_seconds)
+    seconds = await wait_settled(
+        stage.server,
+        stage.database,
+        stage.workload,
+        seconds=stage.settle_seconds,
+        dead_after=0.0 if stage.short else 12.0,
+    )
     stage.expect(seconds is not None, f"work was still open {stage.settle_seconds:g} s after the end")
     quarantined = stage.quarantined()
     stage.expect(quarantined == 0, f"{quarantined} records lie in quarantine")
     for daemon in stage.daemons:
         if daemon.running:
             stage.expect(await daemon.stop() == 0, "a daemon did not end in good order")
+        hurried = daemon.log.read_text(errors="replace").count("stop_cut_short") if daemon.log.exists() else 0
+        stage.expect(hurried == 0, f"a stop took longer than its 30 s, {hurried} times")
 
 
 def chosen(names: Sequence[str], table: dict[str, Scenario], *, short: bool) -> list[Scenario]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,6 +43,7 @@ class Stage:
         self.workload = workload
         self.short = short
         self.random = Random(seed)
+        self.key = base64.b64encode(self.random.randbytes(32)).decode()  # all daemons of a database share it
         self.ledger = Ledger(folder / "ledger")
         self.daemons: list[Daemon] = []
         self.loads: list[Load] = []
@@ -81,6 +83,8 @@ class Stage:
                 "[database]",
                 f'url = "{self.server.url(self.database, "wharfd_app", port)}"',
                 f'owner_url = "{self.server.url(self.database, "wharfd_owner", port)}"',
+                "[secrets]",
+                f'key = "{self.key}"',
                 "[daemon]",
                 f'node = "{name}"',
                 core,
@@ -89,9 +93,7 @@ class Stage:
                 "",
             ]
         )
-        made = Daemon(
-            folder or self.folder / f"daemon-{name}", config, activated=activated, environ=environ
-        )
+        made = Daemon(folder or self.folder / f"daemon-{name}", config, activated=activated, environ=environ)
         self.daemons.append(made)
         return made
 
@@ -171,4 +173,3 @@ class Stage:
         for daemon in self.daemons:
             daemon.close()
         self.ledger.close()
-

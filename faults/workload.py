@@ -12,13 +12,14 @@ class Workload:
     """A kind of delivery: its configuration, its requests, and the statements the checker asks.
 
     `stored` lists the ids that are kept; each of `effects` lists one id per effect, so an id that is there twice is
-    an effect done twice; `open_work` counts what still waits.
+    an effect done twice; `open_work` counts what still waits; `leased` are the tables with leases of 60 s.
     """
 
     name: str
     stored: str
     effects: tuple[str, ...]
     open_work: str
+    leased: tuple[str, ...] = ("wharfd.inbox", "wharfd.jobs")
 
     def config(self, extra: str = "") -> str:
         """The TOML that enables the plugin; `extra` are more of its options."""

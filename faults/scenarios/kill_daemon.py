@@ -23,4 +23,6 @@ async def run(stage: Stage) -> None:
     stage.note(f"{len(stage.recoveries)} kills, connections refused: {refused}; recovery includes the start")
 
 
-SCENARIO = Scenario("kill-daemon", "kill -9 of the daemon at random moments, restarted at once.", run, short=True)
+SCENARIO = Scenario(
+    "kill-daemon", "kill -9 of the daemon at random moments, restarted at once.", run, short=True
+)

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from wharfd import EventType, IngestRoute, Migrations, Retry, Schedule, Subscription, WorkQueue, hookimpl, option
+from wharfd import (
+    EventType,
+    IngestRoute,
+    Migrations,
+    Retry,
+    Schedule,
+    Subscription,
+    WorkQueue,
+    hookimpl,
+    option,
+)
 
 from . import intake, work
 
@@ -57,7 +67,9 @@ def register_work(settings):
     }
     return [
         WorkQueue(name="singles", handler=work.one, lane=("kind", "single"), concurrency=8, **shape),
-        WorkQueue(name="batches", handler=work.many, lane=("kind", "batch"), batch=50, concurrency=2, **shape),
+        WorkQueue(
+            name="batches", handler=work.many, lane=("kind", "batch"), batch=50, concurrency=2, **shape
+        ),
     ]
 
 
