@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,8 @@ import trio
 from .results import HERE, Result, merge, write_page
 from .runner import chosen, cluster, play
 from .scenarios import SCENARIOS
-from .workload import WORKLOADS
+from .stage import Scenario
+from .workload import WORKLOADS, Workload
 
 
 def main() -> int:
@@ -27,7 +29,8 @@ def main() -> int:
     run.add_argument("names", nargs="+", metavar="NAME", help="names of scenarios, or: all")
     run.add_argument("--short", action="store_true", help="the version that runs inside the test suite")
     run.add_argument("--seed", type=int, help="repeat a run; a random one otherwise")
-    run.add_argument("--workload", choices=sorted(WORKLOADS), default="proof", help="what is delivered")
+    run.add_argument("--workload", choices=sorted(WORKLOADS), help="what is delivered")
+    run.add_argument("--patience", type=float, default=1.0, help="how much longer loops may take")
     run.add_argument("--results", type=Path, default=HERE, help="folder for RESULTS.md and results.json")
     run.add_argument("--keep", type=Path, help="folder for the daemons' logs and the ledgers")
     soak = commands.add_parser("soak", help="random scenarios, one after the other")
@@ -50,30 +53,37 @@ async def run_chosen(options: argparse.Namespace) -> int:
     except KeyError as unknown:
         print(f"there is no scenario {unknown}; see: python -m faults list", file=sys.stderr)
         return 2
-    workload = WORKLOADS[options.workload]
-    command = f"python -m faults run NAME --seed {options.seed}" + (" --short" if options.short else "")
-    command += f" --workload {workload.name}" if workload.name != "proof" else ""
     print(f"seed {options.seed}", flush=True)
     results: list[Result] = []
     async with cluster() as server:
-        for scenario in scenarios:
+        for scenario, workload in pairs(scenarios, options.workload, short=options.short):
             if missing := scenario.needs():
                 print(f"left   {scenario.name:24} {missing}", flush=True)
                 continue
+            command = f"python -m faults run {scenario.name} --seed {options.seed} --workload {workload.name}"
             played = await play(
                 scenario,
                 server,
                 seed=options.seed,
                 short=options.short,
-                command=command.replace("NAME", scenario.name),
+                command=command + (" --short" if options.short else ""),
                 workload=workload,
                 keep=options.keep,
+                patience=options.patience,
             )
             results.append(played)
             show(played)
             everything = merge(options.results / "results.json", results)
             write_page(options.results / "RESULTS.md", everything, list(SCENARIOS))
     return 0 if all(one.held for one in results) else 1
+
+
+def pairs(scenarios: list[Scenario], only: str | None, *, short: bool) -> Iterator[tuple[Scenario, Workload]]:
+    """Return what is played with what: every scenario's workloads, or the one that was asked for."""
+    for scenario in scenarios:
+        names = [only] if only else scenario.workloads[:1] if short else scenario.workloads
+        for name in names:
+            yield scenario, WORKLOADS[name]
 
 
 async def soak_for(options: argparse.Namespace) -> int:
@@ -84,9 +94,12 @@ async def soak_for(options: argparse.Namespace) -> int:
     async with cluster() as server:
         while trio.current_time() < until:
             scenario = random.choice([one for one in SCENARIOS.values() if not one.needs()])
+            workload = WORKLOADS[random.choice(scenario.workloads)]
             seed = random.randrange(1_000_000)
-            command = f"python -m faults run {scenario.name} --seed {seed}"
-            played = await play(scenario, server, seed=seed, short=False, command=command)
+            command = f"python -m faults run {scenario.name} --seed {seed} --workload {workload.name}"
+            played = await play(
+                scenario, server, seed=seed, short=False, command=command, workload=workload, patience=3.0
+            )
             show(played)
             if not played.held:
                 print(f"repeat it with: {command}")

@@ -1,4 +1,4 @@
-"""Hand listening sockets over to a program as systemd does: `activate.py API_FD INGEST_FD -m wharfd run …`."""
+"""Hand listening sockets over as systemd does: `activate.py API_FD INGEST_FD -m wharfd run …`."""
 
 import os
 import sys

@@ -1,6 +1,7 @@
 """The checker: compares the ledger with the database once everything has settled.
 
-It asks PostgreSQL by psql as superuser, past the daemon and its driver, and knows nothing of how the daemon works.
+It asks PostgreSQL by psql as superuser, past the daemon and its driver, and knows nothing of how the daemon
+works.
 """
 
 from __future__ import annotations
@@ -33,28 +34,23 @@ class Verdict:
         return not (self.lost or self.unworked or self.doubled or self.invented)
 
 
-async def wait_settled(
-    server: Server, database: str, workload: Workload, *, seconds: float, dead_after: float
-) -> float | None:
-    """Wait until no work is left; return how long that took, or None when it did not happen in time.
+async def wait_settled(server: Server, database: str, workload: Workload, *, dead_after: float) -> bool:
+    """Wait until no work is left and return True; bounded by the caller.
 
     A dead daemon's rows come back when their lease of 60 s is over. So as not to wait for that after every
-    scenario, leases without a sign of life for `dead_after` seconds are ended here. Nothing gets easier by it: whoever
-    still holds such a row loses it, and must notice.
+    scenario, leases without a sign of life for `dead_after` seconds are ended here. Nothing gets easier by
+    it: whoever still holds such a row loses it, and must notice.
     """
-    started = trio.current_time()
     left = 60.0 - dead_after
-    with trio.move_on_after(seconds):
-        while await server.query(database, workload.open_work) != [["0"]]:
-            for table in workload.leased:
-                await server.query(
-                    database,
-                    f"UPDATE {table} SET lease_until = now() WHERE state = 'running'"
-                    f" AND lease_until BETWEEN now() AND now() + interval '{left} seconds'",
-                )
-            await trio.sleep(0.3)
-        return trio.current_time() - started
-    return None
+    while await server.query(database, workload.open_work) != [["0"]]:
+        for table in workload.leased:
+            await server.query(
+                database,
+                f"UPDATE {table} SET lease_until = now() WHERE state = 'running'"
+                f" AND lease_until BETWEEN now() AND now() + interval '{left} seconds'",
+            )
+        await trio.sleep(0.3)
+    return True
 
 
 async def judge(server: Server, database: str, workload: Workload, book: Path) -> Verdict:

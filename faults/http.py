@@ -22,7 +22,7 @@ class Answer:
 
 
 async def exchange(stream: trio.SocketStream, request: bytes) -> Answer:
-    """Send a request and read its answer. Raises `EOFError` when the peer closes before the answer is whole."""
+    """Send a request and read its answer. Raises `EOFError` if the peer closes before the answer is whole."""
     await stream.send_all(request)
     return await read_answer(stream)
 
@@ -52,6 +52,9 @@ async def _more(stream: trio.SocketStream) -> bytes:
 async def call(port: int, method: str, path: str, body: bytes = b"", *headers: tuple[str, str]) -> Answer:
     """Make one request to a loopback port on a connection of its own."""
     more = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{more}\r\n"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n{more}\r\n"
+    )
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         return await exchange(stream, head.encode() + body)

@@ -1,7 +1,8 @@
 """The ledger: which operations were offered and which of them were acknowledged, on disk before it counts.
 
-It stands outside the daemon and outside PostgreSQL, so nothing that breaks there can take it along. Append-only, a
-line per fact: `o ID` when an operation is offered for the first time, `a ID SECONDS` when it was acknowledged.
+It stands outside the daemon and outside PostgreSQL, so nothing that breaks there can take it along. Append-
+only, a line per fact: `o ID` when an operation is offered for the first time, `a ID SECONDS` when it was
+acknowledged.
 """
 
 from __future__ import annotations

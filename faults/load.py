@@ -1,7 +1,7 @@
 """The load: senders that deliver operation after operation, and send each again until it is acknowledged.
 
-Paced by arrival, not by answers: while the daemon is away operations come due all the same, and their wait counts from
-the moment they came due, so an outage shows in the latencies instead of hiding in a pause.
+Paced by arrival, not by answers: while the daemon is away operations come due all the same, and their wait
+counts from the moment they came due, so an outage shows in the latencies instead of hiding in a pause.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Load:
         self._stop.set()
 
     async def next_acknowledged(self, since: float) -> float:
-        """Wait until an operation sent after `since` is acknowledged; return how long after `since` that was."""
+        """Wait until an operation sent after `since` is acknowledged; return how long after it that was."""
         while self._last_start < since:
             await self._acked.wait()
         return trio.current_time() - since

@@ -1,7 +1,7 @@
 """A real PostgreSQL for the matrix: fsync on, killed and started again as often as a scenario likes.
 
-One cluster per run, one database per scenario. Its programs are found, and made to run under root, as those of the
-daemon's embedded PostgreSQL are. It listens on a Unix socket in a folder of ours alone.
+One cluster per run, one database per scenario. Its programs are found, and made to run under root, as those
+of the daemon's embedded PostgreSQL are. It listens on a Unix socket in a folder of ours alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Server:
         return False
 
     async def stop(self, how: str = "fast") -> None:
-        """Stop the server: `fast` in order, `immediate` without a checkpoint, `kill` by SIGKILL to the postmaster."""
+        """Stop the server: `fast` in order, `immediate` without a checkpoint, `kill` the postmaster."""
         assert self._process is not None
         signals = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
         self._process.send_signal(signals[how])

@@ -1,7 +1,7 @@
 """A TCP proxy that breaks connections on purpose: delay, half-close, reset, black hole, and a slow trickle.
 
-It stands between a daemon and PostgreSQL, Redis or a receiver. Each fault holds for what passes from then on, on
-connections that are open and on new ones, until `heal`.
+It stands between a daemon and PostgreSQL, Redis or a receiver. Each fault holds for what passes from then
+on, on connections that are open and on new ones, until `heal`.
 """
 
 from __future__ import annotations

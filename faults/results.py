@@ -46,7 +46,7 @@ class Result(msgspec.Struct, kw_only=True):
         """The result in one line."""
         recovery = "-" if self.recovery_seconds is None else f"{self.recovery_seconds:.2f} s"
         return (
-            f"{'held' if self.held else 'BROKEN':6} {self.scenario:24} {self.acknowledged:6} acknowledged"
+            f"{'held' if self.held else 'BROKEN':6} {self.scenario:20} {self.workload:8} {self.acknowledged:6} acknowledged"
             f"  {self.lost} lost  {self.doubled} doubled  recovery {recovery}"
             f"  worst {self.worst_latency_seconds:.2f} s  ({self.seconds:.0f} s)"
         )
@@ -66,7 +66,7 @@ def describe_versions(postgres: str) -> str:
 
 
 def merge(path: Path, fresh: list[Result]) -> list[Result]:
-    """Replace the entries of what was run in the file of results, and return them all in the table's order."""
+    """Replace the entries of what was run in the file of results, and return them all."""
     kept = msgspec.json.decode(path.read_bytes(), type=list[Result]) if path.exists() else []
     every = {(one.scenario, one.workload): one for one in [*kept, *fresh]}
     found = list(every.values())
@@ -81,10 +81,11 @@ def write_page(path: Path, results: list[Result], order: list[str]) -> None:
     lines = [
         "# What the fault matrix found",
         "",
-        "Written by `python -m faults run …`; each row is the scenario's latest run. *Lost* are acknowledged deliveries",
-        "that are not stored, or whose effect is missing; *doubled* are effects that happened twice. *Recovery* is the",
-        "longest time from the end of a fault to the next acknowledgement of a delivery sent after it; *worst latency*",
-        "is the longest from when a delivery came due to its acknowledgement, the outage itself included.",
+        "Written by `python -m faults run …`; each row is the scenario's latest run. *Lost* are acknowledged",
+        "deliveries that are not stored, or whose effect is missing; *doubled* are effects that happened twice.",
+        "*Recovery* is the longest time from the end of a fault to the next acknowledgement of a delivery sent",
+        "after it; *worst latency* is the longest from when a delivery came due to its acknowledgement, the outage",
+        "itself included. Times depend on how busy the machine was: the load average stands with each run.",
         "",
         "| fault | workload | acknowledged | lost | doubled | recovery | worst latency | held |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
@@ -102,7 +103,7 @@ def write_page(path: Path, results: list[Result], order: list[str]) -> None:
         lines += [f"- **broken**: {text}" for text in one.broken]
         lines += [f"- {text}" for text in one.notes if "\n" not in text]
         lines += [
-            f"- Single requests: {outcomes or 'none'}. p99 of all latencies {one.p99_latency_seconds * 1000:.0f} ms.",
+            f"- Single requests: {outcomes or 'none'}. p99 latency {one.p99_latency_seconds * 1000:.0f} ms.",
             f"- {one.date} UTC, {one.seconds:.0f} s, {one.versions}. `{one.command}`",
         ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

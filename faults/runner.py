@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from .checker import judge, wait_settled
+from .checker import judge
 from .postgres import Server
 from .results import Result, describe_versions, now
 from .stage import Scenario, Stage
@@ -44,22 +44,24 @@ async def play(
     workload: Workload = PROOF,
     longest: float = LONGEST_SECONDS,
     keep: Path | None = None,
+    patience: float = 1.0,
 ) -> Result:
     """Play one scenario on a database of its own and return what came of it; a defect never raises.
 
-    `keep` is a folder to which the daemons' logs and the ledger are copied.
+    `keep` is a folder to which the daemons' logs and the ledger are copied; with more `patience` than 1 loops
+    may take longer, so that all their rounds are played on a slow machine.
     """
     database = f"{scenario.name}_{workload.name}".replace("-", "_")
     started = trio.current_time()
     with tempfile.TemporaryDirectory(prefix=f"wharfd-{scenario.name}-") as folder:
         await server.query("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
         await server.make_database(database)
-        stage = Stage(Path(folder), server, database, workload, seed=seed, short=short)
+        stage = Stage(Path(folder), server, database, workload, seed=seed, short=short, patience=patience)
         try:
-            with trio.move_on_after(longest) as limit:
+            with trio.move_on_after(longest * patience) as limit:
                 await _act(scenario, stage)
             if limit.cancelled_caught:
-                stage.broken.append(f"not done within {longest:g} s")
+                stage.broken.append(f"not done within {longest * patience:g} s")
             verdict = await judge(server, database, workload, stage.ledger.path)
         finally:
             stage.close()
@@ -105,14 +107,7 @@ async def _act(scenario: Scenario, stage: Stage) -> None:
         stage.broken.append(f"{type(error).__name__}: {error}")
         stage.note(traceback.format_exc())
         return
-    seconds = await wait_settled(
-        stage.server,
-        stage.database,
-        stage.workload,
-        seconds=stage.settle_seconds,
-        dead_after=0.0 if stage.short else 12.0,
-    )
-    stage.expect(seconds is not None, f"work was still open {stage.settle_seconds:g} s after the end")
+    stage.expect(await stage.settled(), f"work was still open {stage.settle_seconds:g} s after the end")
     quarantined = stage.quarantined()
     stage.expect(quarantined == 0, f"{quarantined} records lie in quarantine")
     for daemon in stage.daemons:

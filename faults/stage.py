@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from random import Random
 
 import trio
 
+from . import checker
 from .daemon import Daemon
 from .ledger import Ledger
 from .load import Load
@@ -22,12 +23,16 @@ from .workload import Workload
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the matrix. `short` ones run inside the test suite too; `run` plays it."""
+    """One row of the matrix. `short` ones run inside the test suite too; `run` plays it.
+
+    `workloads` are those it is played with when all are; `needs` says what is missing here, if anything.
+    """
 
     name: str
     what: str
     run: Callable[[Stage], Awaitable[None]]
     short: bool = False
+    workloads: tuple[str, ...] = ("proof",)
     needs: Callable[[], str] = lambda: ""
 
 
@@ -35,7 +40,15 @@ class Stage:
     """What a scenario gets. `random` is seeded: the same seed breaks the same things in the same order."""
 
     def __init__(
-        self, folder: Path, server: Server, database: str, workload: Workload, *, seed: int, short: bool
+        self,
+        folder: Path,
+        server: Server,
+        database: str,
+        workload: Workload,
+        *,
+        seed: int,
+        short: bool,
+        patience: float,
     ) -> None:
         self.folder = folder
         self.server = server
@@ -51,14 +64,22 @@ class Stage:
         self.notes: list[str] = []
         self.broken: list[str] = []
         self.settle_seconds = 90.0
+        self.patience = patience
 
     def scale(self, short: float, full: float) -> float:
         """Return how much of something, in the short and in the full version."""
         return short if self.short else full
 
-    def times(self, short: int, full: int) -> range:
-        """Return how often, in the short and in the full version."""
-        return range(short if self.short else full)
+    def times(self, short: int, full: int, *, seconds: float = 45.0) -> Iterator[int]:
+        """Count so far in the short and in the full version, but begin nothing after so many seconds."""
+        started = trio.current_time()
+        for number in range(short if self.short else full):
+            if trio.current_time() - started > seconds * self.patience:
+                self.note(
+                    f"{number} of {full} rounds fitted into the {seconds * self.patience:g} s there were"
+                )
+                return
+            yield number
 
     def daemon(
         self,
@@ -131,7 +152,7 @@ class Stage:
             nursery.cancel_scope.cancel()
 
     async def recovered(self, load: Load, since: float, *, within: float = 30.0) -> float:
-        """Wait for the first acknowledgement of an operation sent after `since`, and keep how long it took."""
+        """Wait until an operation sent after `since` is acknowledged, and keep how long it took."""
         with trio.move_on_after(within):
             seconds = await load.next_acknowledged(since)
             self.recoveries.append(seconds)
@@ -163,6 +184,18 @@ class Stage:
                     except ValueError:
                         found["(unreadable)"] += 1
         return found
+
+    async def settled(self) -> bool:
+        """Wait until spools and queues are empty; False when that does not happen in time."""
+        with trio.move_on_after(self.settle_seconds):
+            while any(
+                True for one in self.daemons for _ in one.state.glob("spool/*/*.seg") if _.stat().st_size
+            ):
+                await trio.sleep(0.1)
+            return await checker.wait_settled(
+                self.server, self.database, self.workload, dead_after=0.0 if self.short else 12.0
+            )
+        return False
 
     def quarantined(self) -> int:
         """How many records lie in the spools' quarantine."""

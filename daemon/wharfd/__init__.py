@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .declare import WorkQueue as WorkQueue
     from .errors import DatabaseBusy as DatabaseBusy
     from .errors import DatabaseUnavailable as DatabaseUnavailable
+    from .errors import HeaderRefused as HeaderRefused
     from .errors import LeaseLost as LeaseLost
     from .errors import NotReady as NotReady
     from .errors import OutboundError as OutboundError
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .http import offset_of as offset_of
     from .http import page_of as page_of
     from .http import paginate as paginate
+    from .http.outbound import FRAMING_HEADERS as FRAMING_HEADERS
     from .http.outbound import ClientCertificate as ClientCertificate
     from .http.outbound import NetworkPolicy as NetworkPolicy
     from .http.outbound import OutboundClient as OutboundClient
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from .work import Done as Done
     from .work import Hold as Hold
     from .work import Job as Job
+    from .work import Outcome as Outcome
     from .work import RetryAfter as RetryAfter
     from .work import Snooze as Snooze
 
@@ -116,19 +119,20 @@ _HOMES = {
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
-    "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
-    "ServiceUnavailable StatementTimeout UrlRefused WharfdError",
+    "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
+    "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
-    "paginate",
-    "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
+    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of "
+    "page_of paginate",
+    "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
+    "check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply=Reply",
     "metrics": "PluginMetrics",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
-    "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
+    "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
 _PUBLIC = {
     entry.partition("=")[0]: (module, entry.rpartition("=")[2])

@@ -157,7 +157,7 @@ async def run(
     """Run the daemon until `Running.stop` is set; started when it serves."""
     core, registry = prepared.configuration.core, prepared.registry
     notifier = Notifier.from_environment(environ)
-    sockets = Sockets.open(core, listen_fds(environ))
+    sockets = Sockets.open(core, listen_fds(environ), notifier)
     with sockets, own_state_folder(prepared.state_dir) as state:
         async with (
             open_bridge() as bridge,

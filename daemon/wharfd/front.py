@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +23,7 @@ from .ingest import Delivery, ListenerLimits, ListenerStatistics, Trust, come_ba
 from .intake import Intake
 from .life import PluginLives
 from .sockets import describe, open_sockets
+from .systemd import Notifier
 
 log = structlog.get_logger("wharfd.front")
 
@@ -36,18 +38,27 @@ class Sockets:
     ingest: list[socket.socket]
 
     @classmethod
-    def open(cls, core: CoreSettings, handed_over: Mapping[str, list[socket.socket]]) -> Sockets:
-        """Take what systemd holds, under the names `api` and `ingest`, and open what it does not.
+    def open(
+        cls, core: CoreSettings, handed_over: Mapping[str, list[socket.socket]], notifier: Notifier
+    ) -> Sockets:
+        """Take what systemd holds, and open what it does not.
 
+        It holds sockets of a socket unit under the names `api` and `ingest`, and those that an earlier run
+        gave it to keep, so that a restart refuses nobody. Kept ones of another address are given up.
         Raises `CannotListen`.
         """
-        api = list(handed_over.get("api", ())) or open_sockets([core.http.bind])
+        held = dict(handed_over)
+        api = _take(held, "api", core.http.bind, notifier)
         try:
-            ingest = list(handed_over.get("ingest", ())) or open_sockets([core.ingest.bind])
+            ingest = _take(held, "ingest", core.ingest.bind, notifier)
         except BaseException:
             for opened in api:
                 opened.close()
             raise
+        for name, strangers in held.items():
+            notifier.remove_stored(name)
+            for stranger in strangers:
+                stranger.close()
         return cls(api, ingest)
 
     def __enter__(self) -> Sockets:
@@ -56,6 +67,18 @@ class Sockets:
     def __exit__(self, *_: object) -> None:
         for opened in (*self.api, *self.ingest):
             opened.close()
+
+
+def _take(
+    held: dict[str, list[socket.socket]], purpose: str, bind: str, notifier: Notifier
+) -> list[socket.socket]:
+    kept = f"{purpose}-{hashlib.sha256(bind.encode()).hexdigest()[:12]}"
+    for name in (purpose, kept):
+        if held.get(name):
+            return held.pop(name)
+    opened = open_sockets([bind])
+    notifier.store(kept, opened)
+    return opened
 
 
 class Front:

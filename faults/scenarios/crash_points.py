@@ -21,11 +21,12 @@ _DEATH_SECONDS = 20.0
 
 
 async def run(stage: Stage) -> None:
-    """At each point let it die of itself, start it again without the point, and wait for an acknowledgement."""
+    """At each point let it die of itself, start it again without, and wait for an acknowledgement."""
     daemon = await stage.started(activated=True)
     plain = daemon.config.read_text()
     async with stage.load() as load:
-        for point in POINTS[::3] if stage.short else POINTS * 3:
+        for number in stage.times(3, 3 * len(POINTS), seconds=90):
+            point = POINTS[(number * 3 if stage.short else number) % len(POINTS)]
             await daemon.stop()
             after = stage.random.randrange(20)
             daemon.config.write_text(

@@ -13,7 +13,7 @@ _LIMIT = 160
 
 
 async def run(stage: Stage) -> None:
-    """Take all descriptors by idle connections; deliveries on open connections go on, new ones come through."""
+    """Take all descriptors by idle connections; deliveries go on, new connections come through."""
     daemon = stage.daemon()
     await daemon.start(wrapper=["prlimit", f"--nofile={_LIMIT}:{_LIMIT}"])
     async with stage.load(rate=60, senders=6) as load:

@@ -26,5 +26,9 @@ async def run(stage: Stage) -> None:
 
 
 SCENARIO = Scenario(
-    "kill-postmaster", "kill -9 of PostgreSQL's postmaster, started again at once.", run, short=True
+    "kill-postmaster",
+    "kill -9 of PostgreSQL's postmaster, started again at once.",
+    run,
+    short=True,
+    workloads=("proof", "netbanx"),
 )

@@ -1,4 +1,4 @@
-"""PostgreSQL is away for a while under load: with the spool deliveries are acknowledged, without it refused."""
+"""PostgreSQL is away for a while under load: deliveries go to the spool, or are refused without it."""
 
 from __future__ import annotations
 
@@ -51,5 +51,6 @@ ON = Scenario(
     "PostgreSQL is stopped for a while under load, the spool is on.",
     spool_on,
     short=True,
+    workloads=("proof", "netbanx"),
 )
 OFF = Scenario("postgres-away", "PostgreSQL is stopped for a while under load, the spool is off.", spool_off)

@@ -1,4 +1,4 @@
-"""A daemon is stopped (SIGSTOP) longer than its leases, another takes its work, then it wakes up (SIGCONT)."""
+"""A daemon is stopped longer than its leases, another takes its work, then it wakes up."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ FLOORS = [
     {"events", "schedule", "http"},
     {"context", "hookspecs"},
     {"loading", "registry", "supervisor", "scaffold"},
-    {"opening", "machinery"},
+    {"opening", "machinery", "keeping"},
     {"life", "watching", "doctor", "upkeep"},
     {"core_routes"},
     {"intake"},

@@ -99,7 +99,7 @@ def _is_described(type_: Any) -> bool:
 def _can_describe(type_: Any) -> bool:
     try:
         msgspec.json.schema_components([type_], ref_template=_REFERENCE)
-    except (TypeError, NotImplementedError):
+    except Exception:  # whatever is wrong with one plugin's type, the document of the others stands
         return False
     return True
 

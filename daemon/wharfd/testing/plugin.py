@@ -6,6 +6,7 @@ import structlog
 
 from .certificates import authority
 from .clock import clock
+from .contexts import plugin_context
 from .database import bridge, database_settings, database_templates, db, migrations
 from .postgres import postgres
 from .receiver import receiver
@@ -34,6 +35,7 @@ __all__ = [
     "database_templates",
     "db",
     "migrations",
+    "plugin_context",
     "postgres",
     "receiver",
     "redis_namespace",

@@ -1,7 +1,8 @@
 """Proof: the fault matrix' own workload, a delivery that becomes a row, an effect and a heard event.
 
-Each delivery `{"id": …, "kind": "single" | "batch"}` is stored once, worked once and heard once, if the core keeps
-its promises. Nothing here helps it to: the tables of effects accept the same thing twice, and show it.
+Each delivery `{"id": …, "kind": "single" | "batch"}` is stored once, worked once and heard once, if the
+core keeps its promises. Nothing here helps it to: the tables of effects accept the same thing twice, and
+show it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Named points at which the process kills itself, as a crash of the machine's mind would: SIGKILL, at once."""
+"""Named points at which the process kills itself: SIGKILL, at once, nothing is tidied up."""
 
 from __future__ import annotations
 
