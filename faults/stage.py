@@ -70,7 +70,7 @@ class Stage:
         """Return how much of something, in the short and in the full version."""
         return short if self.short else full
 
-    def times(self, short: int, full: int, *, seconds: float = 45.0) -> Iterator[int]:
+    def times(self, short: int, full: int, *, seconds: float = 30.0) -> Iterator[int]:
         """Count so far in the short and in the full version, but begin nothing after so many seconds."""
         started = trio.current_time()
         for number in range(short if self.short else full):

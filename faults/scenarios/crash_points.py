@@ -25,7 +25,7 @@ async def run(stage: Stage) -> None:
     daemon = await stage.started(activated=True)
     plain = daemon.config.read_text()
     async with stage.load() as load:
-        for number in stage.times(3, 3 * len(POINTS), seconds=90):
+        for number in stage.times(3, 3 * len(POINTS), seconds=60):
             point = POINTS[(number * 3 if stage.short else number) % len(POINTS)]
             await daemon.stop()
             after = stage.random.randrange(20)

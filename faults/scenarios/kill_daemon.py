@@ -11,7 +11,7 @@ async def run(stage: Stage) -> None:
     """Kill it after a random while, start it again at once, and wait for the next acknowledgement."""
     daemon = await stage.started(activated=True)
     async with stage.load() as load:
-        for _ in stage.times(4, 200, seconds=300):
+        for _ in stage.times(4, 200, seconds=150):
             await trio.sleep(stage.random.uniform(0.05, 0.6))
             await daemon.kill()
             died = trio.current_time()

@@ -10,7 +10,7 @@ from ..stage import Scenario, Stage
 async def spool_on(stage: Stage) -> None:
     """The spool takes what comes; afterwards all of it is in the database."""
     daemon = await stage.started()
-    seconds = stage.scale(3, 60)
+    seconds = stage.scale(3, 60 if stage.workload.name == "proof" else 20)
     async with stage.load() as load:
         await load.more(50)
         await stage.server.stop()

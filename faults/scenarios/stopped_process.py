@@ -15,7 +15,7 @@ async def run(stage: Stage) -> None:
     await stage.started()
     seconds = stage.scale(4, 62)
     async with stage.load(rate=150) as load:
-        for _ in stage.times(1, 2):
+        for _ in stage.times(1, 1):
             await load.more(100)
             first.signal(signal.SIGSTOP)
             await trio.sleep(seconds)
