@@ -2,11 +2,11 @@
 
     python bench/work_peers.py [--rows 10000] [--rounds 3] [--json FILE]
 
-Every contestant works the same number of jobs that do nothing, in one process, then in two. Rounds are interleaved
-(each contestant once, then again), so a slow minute of the machine hits all of them; ratios are taken within a round
-and their median reported. The peers are installed, pinned, into a virtual environment of their own that is thrown away
-afterwards. Their settings: procrastinate with concurrency 16, as our single-row handlers have; pgqueuer on uvloop with
-batches of 100, as our batch handlers have.
+Every contestant works the same number of jobs that do nothing, in one process, then in two. Rounds are
+interleaved (each contestant once, then again), so a slow minute of the machine hits all of them; ratios are
+taken within a round and their median reported. The peers are installed, pinned, into a virtual environment
+of their own that is thrown away afterwards. Their settings: procrastinate with concurrency 16, as our
+single- row handlers have; pgqueuer on uvloop with batches of 100, as our batch handlers have.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ async def compare(cluster: postgres.Cluster, pythons: dict[str, Path], options) 
                     else:
                         rate = await measure(peers[name], databases[name], count, options.rows)
                     found[name, count].append(rate)
-                    print(f"round {number + 1}  {name:14} {count} process(es) {rate:9,.0f} jobs/s", flush=True)
+                    print(
+                        f"round {number + 1}  {name:14} {count} process(es) {rate:9,.0f} jobs/s", flush=True
+                    )
             nursery.cancel_scope.cancel()
     figures = []
     for (name, count), rates in found.items():
@@ -174,7 +176,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="wharfd-peers-"))
-    postgres._SETTINGS.update(fsync="on", full_page_writes="on", shared_buffers="256MB", autovacuum_naptime="60s")
+    postgres._SETTINGS.update(
+        fsync="on", full_page_writes="on", shared_buffers="256MB", autovacuum_naptime="60s"
+    )
     cluster = postgres.Cluster(folder / "postgres")
     (folder / "postgres").mkdir()
     try:

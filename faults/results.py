@@ -47,7 +47,8 @@ class Result(msgspec.Struct, kw_only=True):
         recovery = "-" if self.recovery_seconds is None else f"{self.recovery_seconds:.2f} s"
         return (
             f"{'held' if self.held else 'BROKEN':6} {self.scenario:20} {self.workload:8}"
-            f" {self.acknowledged:6} acknowledged  {self.lost} lost  {self.doubled} doubled  recovery {recovery}"
+            f" {self.acknowledged:6} acknowledged  {self.lost} lost  {self.doubled} doubled"
+            f"  recovery {recovery}"
             f"  worst {self.worst_latency_seconds:.2f} s  ({self.seconds:.0f} s)"
         )
 
@@ -83,8 +84,8 @@ def write_page(path: Path, results: list[Result], order: list[str]) -> None:
         "",
         "Written by `python -m faults run …`; each row is the scenario's latest run. *Lost* are",
         "acknowledged deliveries that are not stored, or whose effect is missing; *doubled* are effects that",
-        "happened twice. *Recovery* is the longest time from the end of a fault to the next acknowledgement of",
-        "a delivery sent after it; *worst latency* is the longest from when a delivery came due to its",
+        "happened twice. *Recovery* is the longest time from the end of a fault to the next acknowledgement",
+        "of a delivery sent after it; *worst latency* is the longest from when a delivery came due to its",
         "acknowledgement, the outage itself included. Times depend on how busy the machine was: the load",
         "average stands with each run.",
         "",

@@ -1,4 +1,4 @@
-"""procrastinate for `bench/work_peers.py`: install | fill N | work. Runs in a virtual environment of its own."""
+"""procrastinate for `bench/work_peers.py`: install | fill N | work. Runs in an environment of its own."""
 
 import asyncio
 import sys

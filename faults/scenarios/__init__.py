@@ -12,6 +12,7 @@ from . import (
     hostile_http,
     kill_daemon,
     kill_postmaster,
+    mixed,
     network,
     plugin_trouble,
     postgres_away,
@@ -43,5 +44,6 @@ _TABLE = (
     disk_full.SCENARIO,
     clock.SCENARIO,
     reload.SCENARIO,
+    mixed.SCENARIO,
 )
 SCENARIOS: dict[str, Scenario] = {one.name: one for one in _TABLE}

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("kill-daemon", "kill-postmaster", "postgres-away-spool")
+SHORT = ("mixed",)
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -69,27 +69,31 @@ async def test_the_proxy_passes_resets_and_holds_back(nursery):
 
     listeners = await nursery.start(trio.serve_tcp, echo, 0)
     port = listeners[0].socket.getsockname()[1]
-    proxy = Proxy(lambda: trio.open_tcp_stream("127.0.0.1", port))
+
+    async def dial():
+        return await trio.open_tcp_stream("127.0.0.1", port)
+
+    proxy = Proxy(dial)
     await nursery.start(proxy.run)
     with trio.fail_after(10):
-        stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
-        await stream.send_all(b"one")
-        assert await stream.receive_some() == b"one"
-        proxy.black_hole()
-        await stream.send_all(b"two")
-        with trio.move_on_after(0.1) as nothing:
-            await stream.receive_some()
-        assert nothing.cancelled_caught
-        proxy.heal()
-        assert await stream.receive_some() == b"two"
-        assert proxy.reset_all() == 1
-        with pytest.raises(trio.BrokenResourceError):
-            await stream.receive_some()
+        async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
+            await stream.send_all(b"one")
+            assert await stream.receive_some() == b"one"
+            proxy.black_hole()
+            await stream.send_all(b"two")
+            with trio.move_on_after(0.1) as nothing:
+                await stream.receive_some()
+            assert nothing.cancelled_caught
+            proxy.heal()
+            assert await stream.receive_some() == b"two"
+            assert proxy.reset_all() == 1
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
     nursery.cancel_scope.cancel()
 
 
 def test_every_scenario_is_listed_under_its_own_name():
-    from faults.scenarios import SCENARIOS, _TABLE
+    from faults.scenarios import _TABLE, SCENARIOS
     from faults.workload import WORKLOADS
 
     assert len(SCENARIOS) == len(_TABLE) == len(set(SCENARIOS))
