@@ -9,8 +9,8 @@ import trio
 from wharfd import EventStream, Request, TooMany
 from wharfd.contracts.html import Html
 
-from .asking import Context
 from .pages.overview import panels
+from .parts import Context
 from .sampling import Sampler
 
 # A stream ends after this time and the browser comes back, so that who signed out does not go on looking.

@@ -9,7 +9,7 @@ from wharfd.contracts.access import ANONYMOUS
 from wharfd.contracts.html import Html, card, code, empty, facts, join, link
 
 from . import assets, layout, live
-from .asking import Context
+from .parts import Context
 
 LOGIN = "/console/login"
 READ = "system:read"

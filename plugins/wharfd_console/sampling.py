@@ -19,6 +19,7 @@ from .exposition import Reading, between, quantile, read
 WATCHER = Identity("console", "operator")
 
 _SURVEY_SECONDS = 10.0
+_WATCHED_START = 5  # plugins still start while the first samples are taken
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Sampler:
         surveyed = -_SURVEY_SECONDS
         while True:
             began = trio.current_time()
-            if began - surveyed >= _SURVEY_SECONDS - self.every / 2:
+            if self.taken < _WATCHED_START or began - surveyed >= _SURVEY_SECONDS - self.every / 2:
                 await self.look_around()
                 surveyed = began
             await self.take()

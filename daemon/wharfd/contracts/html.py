@@ -54,6 +54,8 @@ def escape(value: object) -> Html:
 
 def join(children: Iterable[object], separator: str = "") -> Html:
     """Return the children one after the other; whatever is not `Html` is escaped."""
+    if isinstance(children, str):
+        return escape(children)
     return Html(escape(separator).join(escape(child) for child in children))
 
 
@@ -128,6 +130,8 @@ def duration(seconds: float | None) -> str:
     """Return a length of time in the unit a reader wants: 1.2 ms, 3 s, 4 min, 5.0 h, 6.0 d."""
     if seconds is None:
         return "–"
+    if seconds == 0:
+        return "0 s"
     for limit, unit, factor in ((1e-3, "µs", 1e6), (1.0, "ms", 1e3), (120.0, "s", 1.0)):
         if abs(seconds) < limit:
             return f"{_short(seconds * factor)} {unit}"
@@ -158,11 +162,16 @@ def size(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Return a share between 0 and 1 in percent."""
-    return "–" if share is None else f"{share * 100:.1f} %"
+    return "–" if share is None else f"{_trimmed(f'{share * 100:.1f}')} %"
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return _trimmed(f"{value:.{digits}f}")
+
+
+def _trimmed(figures: str) -> str:
+    return figures.rstrip("0").rstrip(".") if "." in figures else figures
 
 
 # -- the pieces of a page ----------------------------------------------------------------------------

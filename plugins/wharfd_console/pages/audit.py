@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wharfd import Request
+from wharfd.contracts.console import ask, wanted
 from wharfd.contracts.html import (
     Column,
     Html,
@@ -23,7 +24,7 @@ from wharfd.contracts.html import (
     tag,
 )
 
-from ..asking import Context, ask, wanted
+from ..parts import Context
 
 _FIELDS = ("actor", "action", "subject", "owner")
 _PAGE = 50

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wharfd import Request
+from wharfd.contracts.console import ask
 from wharfd.contracts.html import (
     Column,
     Html,
@@ -28,7 +29,7 @@ from wharfd.contracts.html import (
     tag,
 )
 
-from ..asking import Context, ask
+from ..parts import Context
 
 _WRITE = "system:write"
 _SHOWN = 20

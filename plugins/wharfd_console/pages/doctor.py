@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from wharfd import Request
+from wharfd.contracts.console import ask
 from wharfd.contracts.html import Column, Html, badge, card, code, link, table, tag
 
-from ..asking import Context, ask
+from ..parts import Context
 
 
 async def render(ctx: Context, request: Request) -> Html:

@@ -25,7 +25,7 @@ from wharfd.contracts.html import (
     tone_of,
 )
 
-from ..asking import Context
+from ..parts import Context
 from ..sampling import Sample, Sampler, Survey
 
 _SLOW_ANSWER_SECONDS = 0.010
@@ -44,9 +44,9 @@ def panels(sampler: Sampler) -> dict[str, Html]:
     span = duration(len(samples) * sampler.every)
     return {
         "health": _health(survey),
-        "figures": _figures(samples, survey),
-        "charts": _charts(samples, span),
         "attention": _attention(survey),
+        "figures": _figures(samples, survey, sampler.every),
+        "charts": _charts(samples, span),
         "parts": grid(_plugins(survey), _queues(survey), wide=True),
     }
 
@@ -81,13 +81,12 @@ def _values(samples: Iterable[Sample], name: str) -> list[float | None]:
     return [getattr(sample, name) for sample in samples]
 
 
-def _figures(samples: Sequence[Sample], survey: Survey) -> Html:
+def _figures(samples: Sequence[Sample], survey: Survey, every: float) -> Html:
     now = samples[-1]
     slowest = next((s.answer_p99 for s in reversed(samples) if s.answer_p99 is not None), None)
     times = survey.performance.get("acceptanceTimes", {})
     total = survey.performance.get("ingest", {}).get("answers", {})
-    errors = [e for e in _values(samples, "errors") if e is not None]
-    failed = sum(errors) * (1 if not errors else _seconds(samples))
+    failed = sum(rate for rate in _values(samples, "errors") if rate is not None) * every
     backlog, buried = survey.backlog, survey.buried
 
     def spark(name: str, colour: int) -> Html:
@@ -122,10 +121,6 @@ def _figures(samples: Sequence[Sample], survey: Survey) -> Html:
             drawing=spark("errors", 4),
         ),
     )
-
-
-def _seconds(samples: Sequence[Sample]) -> float:
-    return 1.0 if not samples else 2.0
 
 
 def _rounded(value: float | None) -> float | None:
@@ -189,15 +184,13 @@ def _charts(samples: Sequence[Sample], span: str) -> Html:
 
 
 def _rate(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else number(round(value))
+    return number(round(value, 1) if value < 100 else round(value))
 
 
 def _attention(survey: Survey) -> Html:
     rows = [tag("li", badge(state), tag("span", words)) for state, words in _troubles(survey)]
     if not rows:
-        return card(
-            "Needs attention", empty("Nothing needs you", "Health, plugins, queues and schedules are well.")
-        )
+        return Html("")
     return card("Needs attention", tag("ul", *rows, class_="attention"))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from wharfd import Request
+from wharfd.contracts.console import ask, within
 from wharfd.contracts.html import Column, Html, action, badge, card, code, duration, more, number, table, tag
 
-from ..asking import Context, ask, within
+from ..parts import Context
 
 _SHORT = 160
 

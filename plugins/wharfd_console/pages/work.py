@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wharfd import Request
+from wharfd.contracts.console import ask, wanted, within
 from wharfd.contracts.html import (
     Column,
     Html,
@@ -27,7 +28,7 @@ from wharfd.contracts.html import (
     tag,
 )
 
-from ..asking import Context, ask, wanted, within
+from ..parts import Context
 
 _WRITE = "system:write"
 _PAGE = 25

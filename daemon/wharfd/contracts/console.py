@@ -1,21 +1,27 @@
-"""What a page asks the API for, as the person who looks at it, and how it reads what it is told to show."""
+"""What a page of the console is made with, beside `wharfd.contracts.html` and `wharfd.contracts.charts`.
+
+A page is `async def render(ctx, request) -> Html`, declared with `ConsolePage`. It shows what the API tells
+the person who looks at it (`ask`), and changes things by buttons that call the API (`html.action`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from wharfd import PluginContext, Request
-from wharfd.contracts.daemon import API
+from .daemon import API
 
-from .config import Settings
+if TYPE_CHECKING:
+    from ..context import PluginContext
+    from ..http import Request
 
-Context = PluginContext[Settings]
 
+async def ask(ctx: PluginContext[Any], request: Request, path: str, **query: Any) -> Any:
+    """Return what the API tells this person at `path`; values of `query` that are None or "" are left out.
 
-async def ask(ctx: Context, request: Request, path: str, **query: Any) -> Any:
-    """Return what the API tells this person at `path`; values of `query` that are None or "" are left out."""
+    Raises the API's own problems, which the console shows as a page.
+    """
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return await ctx.services.get(API).get(request.identity, path, given)
 
