@@ -94,7 +94,7 @@ def _figures(samples: Sequence[Sample], survey: Survey, every: float) -> Html:
 
     return grid(
         figure(
-            "Accepted per second",
+            "Accepted per s",
             number(_rounded(now.accepted)),
             f"{number(sum(v for k, v in total.items() if k.startswith('2')))} since the start",
             drawing=spark("accepted", 1),
@@ -212,7 +212,10 @@ def _troubles(survey: Survey) -> Iterable[tuple[str, object]]:
         if one["buried"]:
             yield (
                 "buried",
-                link(f"{one['name']} gave up {one['buried']} rows", f"/console/work?queue={one['name']}"),
+                link(
+                    f"{one['name']} gave up {number(one['buried'])} {'row' if one['buried'] == 1 else 'rows'}",
+                    f"/console/work?queue={one['name']}",
+                ),
             )
         if one["state"] == "paused":
             yield "paused", link(f"{one['name']} is paused", "/console/work")

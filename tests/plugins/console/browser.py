@@ -93,10 +93,16 @@ class Tab:
     async def shape(self, width, height=900, *, dark=False):
         """Set the size of the window and the theme of the system."""
         await self.ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         value = "dark" if dark else "light"
-        await self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}])
+        await self.ask(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}]
+        )
 
     async def shoot(self, path):
         """Write a picture of the whole page."""
