@@ -9,6 +9,7 @@ from wharfd.contracts.charts import Series, chart, sparkline
 from wharfd.contracts.html import (
     Html,
     Tone,
+    address,
     badge,
     card,
     duration,
@@ -210,19 +211,16 @@ def _troubles(survey: Survey) -> Iterable[tuple[str, object]]:
             yield one["state"], link(f"plugin {one['name']}{why}", "/console/plugins")
     for one in survey.queues:
         if one["buried"]:
-            yield (
-                "buried",
-                link(
-                    f"{one['name']} gave up {number(one['buried'])} {'row' if one['buried'] == 1 else 'rows'}",
-                    f"/console/work?queue={one['name']}",
-                ),
-            )
+            rows = "row" if one["buried"] == 1 else "rows"
+            words = f"{one['name']} gave up {number(one['buried'])} {rows}"
+            yield "buried", link(words, address("/console/work", queue=one["name"]))
         if one["state"] == "paused":
             yield "paused", link(f"{one['name']} is paused", "/console/work")
     for one in survey.schedules:
         if one["last_outcome"] in ("failed", "lost") and one["absent_since"] is None:
             why = f": {one['last_error']}" if one["last_error"] else ""
-            yield "failed", link(f"schedule {one['name']}{why}", f"/console/schedules?name={one['name']}")
+            target = address("/console/schedules", name=one["name"])
+            yield "failed", link(f"schedule {one['name']}{why}", target)
 
 
 def _plugins(survey: Survey) -> Html:
