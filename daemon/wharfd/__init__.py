@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from .hookspecs import hookspec as hookspec
     from .http import BadRequest as BadRequest
     from .http import Conflict as Conflict
-    from .http import Event as SentEvent  # noqa: F401
     from .http import EventStream as EventStream
     from .http import FieldError as FieldError
     from .http import Forbidden as Forbidden
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from .http import Page as Page
     from .http import Reply as Reply
     from .http import Request as Request
+    from .http import SentEvent as SentEvent
     from .http import Stream as Stream
     from .http import TooMany as TooMany
     from .http import Unavailable as Unavailable
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from .http.outbound import parse_url as parse_url
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
-    from .ingest import Reply as IngestReply  # noqa: F401
+    from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
     from .redaction import names_a_secret as names_a_secret
     from .redaction import redact_text as redact_text
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# where each public name lives; `name=other` renames what would be mistaken for something else
+# where each public name lives
 _HOMES = {
     "cache": "Cache",
     "cli.client": "Client",
@@ -122,32 +122,28 @@ _HOMES = {
     "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
     "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
-    "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
+    "http": "BadRequest Conflict EventStream SentEvent FieldError Forbidden Gone HttpProblem Invalid "
     "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of "
     "page_of paginate",
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
     "ids": "new_id",
-    "ingest": "Delivery IngestReply=Reply",
+    "ingest": "Delivery IngestReply",
     "metrics": "PluginMetrics",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
     "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
-_PUBLIC = {
-    entry.partition("=")[0]: (module, entry.rpartition("=")[2])
-    for module, names in _HOMES.items()
-    for entry in names.split()
-}
+_PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     try:
-        module, attribute = _PUBLIC[name]
+        module = _PUBLIC[name]
     except KeyError:
         raise AttributeError(f"wharfd has no public name {name!r}") from None
-    value = getattr(import_module(f".{module}", __name__), attribute)
+    value = getattr(import_module(f".{module}", __name__), name)
     globals()[name] = value
     return value
 
