@@ -2,11 +2,12 @@
 
     python bench/mint.py --anvil PATH [--mints 200] [--plain PYTHON_WITH_WEB3]
 
-After `npm install @foundry-rs/anvil` it is node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil. A
-throwaway PostgreSQL (without fsync) is started. A license is minted when it is in a block, confirmed and
-written down, and its event is published. The plain loop (`bench/peers/web3_loop.py`) asks the contract, signs,
-sends and waits for the receipt, one license after the other, and keeps nothing: killed, it does not know what
-it did.
+PATH after `npm install @foundry-rs/anvil`: node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil.
+
+A throwaway PostgreSQL (without fsync) is started. A license is minted when it is in a block, confirmed and
+written down, and its event is published. The plain loop (`bench/peers/web3_loop.py`) asks the contract,
+signs, sends and waits for the receipt, one license after the other. It keeps nothing: killed, it does not
+know what it did.
 """
 
 from __future__ import annotations
