@@ -85,7 +85,7 @@ def write_page() -> None:
     lines = [
         "# What the benches measured",
         "",
-        "Written by `python -m bench` (`make bench`). Client, daemon, peers and PostgreSQL share one machine.",
+        "Written by `python -m bench` (`make bench`). Client, daemon, peers and PostgreSQL share a machine.",
         "Where the load stands above 1 it was busy with other work: read ratios, which were taken within",
         "interleaved rounds, before bare figures. PostgreSQL has fsync on wherever something is stored.",
         "",
