@@ -27,6 +27,9 @@ run: $(INSTALLED) ## start the daemon in the foreground, state in ./.wharfd
 test: $(INSTALLED) ## run the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+faults: $(INSTALLED) ## run the long fault schedules, kill -9 and friends; ten minutes
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults $(ARGS)
+
 lint: $(INSTALLED) ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.client import Client as Client
+    from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
     from .context import PluginContext as PluginContext
     from .db import Database as Database
+    from .db import Queries as Queries
     from .db import Record as Record
     from .db import Statement as Statement
     from .db import Transaction as Transaction
@@ -47,19 +50,20 @@ if TYPE_CHECKING:
     from .declare import WorkQueue as WorkQueue
     from .errors import DatabaseBusy as DatabaseBusy
     from .errors import DatabaseUnavailable as DatabaseUnavailable
+    from .errors import HeaderRefused as HeaderRefused
     from .errors import LeaseLost as LeaseLost
     from .errors import NotReady as NotReady
     from .errors import OutboundError as OutboundError
     from .errors import Overloaded as Overloaded
     from .errors import SecretError as SecretError
     from .errors import ServiceUnavailable as ServiceUnavailable
+    from .errors import StatementTimeout as StatementTimeout
     from .errors import UrlRefused as UrlRefused
     from .errors import WharfdError as WharfdError
     from .hookspecs import hookimpl as hookimpl
     from .hookspecs import hookspec as hookspec
     from .http import BadRequest as BadRequest
     from .http import Conflict as Conflict
-    from .http import Event as SentEvent  # noqa: F401
     from .http import EventStream as EventStream
     from .http import FieldError as FieldError
     from .http import Forbidden as Forbidden
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from .http import Page as Page
     from .http import Reply as Reply
     from .http import Request as Request
+    from .http import SentEvent as SentEvent
     from .http import Stream as Stream
     from .http import TooMany as TooMany
     from .http import Unavailable as Unavailable
@@ -78,6 +83,7 @@ if TYPE_CHECKING:
     from .http import offset_of as offset_of
     from .http import page_of as page_of
     from .http import paginate as paginate
+    from .http.outbound import FRAMING_HEADERS as FRAMING_HEADERS
     from .http.outbound import ClientCertificate as ClientCertificate
     from .http.outbound import NetworkPolicy as NetworkPolicy
     from .http.outbound import OutboundClient as OutboundClient
@@ -86,9 +92,13 @@ if TYPE_CHECKING:
     from .http.outbound import parse_url as parse_url
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
-    from .ingest import Reply as IngestReply  # noqa: F401
+    from .ingest import IngestReply as IngestReply
+    from .metrics import PluginMetrics as PluginMetrics
     from .metrics import Sample as Sample
+    from .redaction import names_a_secret as names_a_secret
+    from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
+    from .secrets import Vault as Vault
     from .work import Again as Again
     from .work import Batch as Batch
     from .work import Bury as Bury
@@ -96,50 +106,51 @@ if TYPE_CHECKING:
     from .work import Done as Done
     from .work import Hold as Hold
     from .work import Job as Job
+    from .work import Outcome as Outcome
     from .work import RetryAfter as RetryAfter
     from .work import Snooze as Snooze
 
 __version__ = "0.1.0"
 
-# where each public name lives; `name=other` renames what would be mistaken for something else
+# where each public name lives
 _HOMES = {
     "cache": "Cache",
+    "cli.client": "Client",
+    "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
     "context": "PluginContext",
-    "db": "Database Record Statement Transaction quoted sql",
+    "db": "Database Queries Record Statement Transaction quoted sql",
     "db.inspection": "ServerHealth server_health",
     "db.partitions": "ensure_months missing_months",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
-    "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
-    "ServiceUnavailable UrlRefused WharfdError",
+    "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
+    "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
-    "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
-    "paginate",
-    "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
+    "http": "BadRequest Conflict EventStream SentEvent FieldError Forbidden Gone HttpProblem Invalid "
+    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of "
+    "page_of paginate",
+    "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
+    "check_header parse_url",
     "ids": "new_id",
-    "ingest": "Delivery IngestReply=Reply",
-    "metrics": "Sample",
-    "secrets": "Secret",
-    "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
+    "ingest": "Delivery IngestReply",
+    "metrics": "PluginMetrics Sample",
+    "redaction": "names_a_secret redact_text",
+    "secrets": "Secret Vault",
+    "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
-_PUBLIC = {
-    entry.partition("=")[0]: (module, entry.rpartition("=")[2])
-    for module, names in _HOMES.items()
-    for entry in names.split()
-}
+_PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     try:
-        module, attribute = _PUBLIC[name]
+        module = _PUBLIC[name]
     except KeyError:
         raise AttributeError(f"wharfd has no public name {name!r}") from None
-    value = getattr(import_module(f".{module}", __name__), attribute)
+    value = getattr(import_module(f".{module}", __name__), name)
     globals()[name] = value
     return value
 

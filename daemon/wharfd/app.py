@@ -18,17 +18,19 @@ import trio
 
 from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
+from .core_routes import core_routes
 from .db import open_bridge
 from .db.bridge import unwrapped
 from .errors import ConfigError, Problem
-from .front import Sockets, open_front
-from .http import BoundRoute
+from .front import Front, Sockets
+from .intake import open_intake
 from .life import PluginLives
 from .loading import LoadedPlugin, PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
 from .opening import migrate, node_name, opened_database
 from .registry import Registry, collect
 from .reload import Reloader
+from .sources import own_sources
 from .state import own_state_folder
 from .supervisor import Supervisor
 from .systemd import Notifier, listen_fds
@@ -155,7 +157,7 @@ async def run(
     """Run the daemon until `Running.stop` is set; started when it serves."""
     core, registry = prepared.configuration.core, prepared.registry
     notifier = Notifier.from_environment(environ)
-    sockets = Sockets.open(core, listen_fds(environ))
+    sockets = Sockets.open(core, listen_fds(environ), notifier)
     with sockets, own_state_folder(prepared.state_dir) as state:
         async with (
             open_bridge() as bridge,
@@ -166,12 +168,13 @@ async def run(
             supervisor = Supervisor()
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
-                health = open_health(lives, supervisor)
-                routes: list[BoundRoute] = []
-                async with (
-                    open_front(core, sockets, lives, health, routes) as front,
-                    trio.open_nursery() as background,
-                ):
+                async with open_intake(core.ingest, lives) as intake, trio.open_nursery() as background:
+                    health = open_health(lives, supervisor, intake.keeper)
+                    routes = core_routes(
+                        own_sources(prepared.configuration, sockets, lives, intake, health, supervisor)
+                    )
+                    signing_key = await machinery.vault.fingerprint("wharfd.http", "signing")
+                    front = Front(core, sockets, lives, intake, health, routes, signing_key)
                     await background.start(machinery.run)
                     await background.start(watch_process, machinery, registry, notifier, environ)
                     upkeep = Upkeep(machinery, registry, months_ahead=core.daemon.partitions_ahead)

@@ -51,7 +51,7 @@ class Plugins(Protocol):
     """
 
     def declared(self, kind: type[T]) -> list[tuple[str, T]]:
-        """Return (plugin, declaration) for every declaration of that kind, in start order."""
+        """Return (plugin, declaration) for every declaration of that kind, the core's own first."""
         ...
 
     async def call(self, plugin: str, function: Callable[..., Any], *args: Any) -> Any:

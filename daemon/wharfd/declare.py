@@ -312,7 +312,9 @@ class Subscription:
 
     `event` is an Event class, a type name, or a pattern such as `payment.*` or `*`.
     With `transactional=True` the handler is `async def handler(ctx, envelope, tx)` and its writes through
-    `tx` commit together with the mark that the event was handled: exactly once.
+    `tx` commit together with the mark that the event was handled: exactly once. With `batch` above 1 it is
+    `async def handler(ctx, envelopes, tx)` and gets up to so many at a time; when it fails, the batch is
+    tried in halves until the event that is to blame fails alone.
 
     `name` tells the plugin's subscriptions apart and must stay the same over releases; it is the handler's
     name unless given. Several subscriptions with one name are one subscriber that hears several types.
@@ -323,6 +325,7 @@ class Subscription:
     transactional: bool = False
     name: str = ""
     concurrency: int = 4
+    batch: int = 1
     retry: Retry = field(default_factory=Retry)
     timeout_seconds: float | None = None
 
@@ -334,6 +337,11 @@ class Subscription:
         )
         _check(bool(_PATTERN.match(self.pattern)), self, f"{self.pattern!r} is no event type and no pattern")
         _check(1 <= self.concurrency <= 1000, self, f"{self.subscriber}: concurrency is between 1 and 1000")
+        _check(
+            self.batch == 1 or (self.transactional and 1 < self.batch <= 1000),
+            self,
+            f"{self.subscriber}: batch is between 1 and 1000, and above 1 only with transactional=True",
+        )
 
     @property
     def pattern(self) -> str:

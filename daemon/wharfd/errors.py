@@ -268,10 +268,6 @@ class CannotListen(WharfdError):
     """An address cannot be listened on."""
 
 
-class ListenError(WharfdError):
-    """A listener cannot open its address."""
-
-
 class SpoolError(WharfdError):
     """The spool cannot take a delivery now: it is full, or its disk failed."""
 

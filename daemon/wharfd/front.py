@@ -1,11 +1,11 @@
-"""The front of the daemon: the ingest listener, the API server, and the group commit behind both."""
+"""The front of the daemon: the ingest listener and the API server, over one intake."""
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,30 +14,16 @@ import trio
 
 from .config import CoreSettings, IngestSettings
 from .contracts.access import AUTHENTICATOR, Authenticator
-from .db import Transaction
 from .declare import IngestRoute
 from .health import HealthBoard
 from .http import BoundRoute, IngestMount
-from .http.listening import describe, open_sockets
 from .http.server import HttpServer
 from .http.settings import HttpSettings
-from .ingest import (
-    Answerer,
-    CommitPolicy,
-    Delivery,
-    GroupCommitter,
-    Keeper,
-    ListenerLimits,
-    ListenerStatistics,
-    Observer,
-    SpoolBudget,
-    Spools,
-    Trust,
-    come_back,
-    serve_ingest,
-)
+from .ingest import Delivery, ListenerLimits, ListenerStatistics, Trust, come_back, serve_ingest
+from .intake import Intake
 from .life import PluginLives
-from .watching import IngestMetrics
+from .sockets import describe, open_sockets
+from .systemd import Notifier
 
 log = structlog.get_logger("wharfd.front")
 
@@ -52,18 +38,27 @@ class Sockets:
     ingest: list[socket.socket]
 
     @classmethod
-    def open(cls, core: CoreSettings, handed_over: Mapping[str, list[socket.socket]]) -> Sockets:
-        """Take what systemd holds, under the names `api` and `ingest`, and open what it does not.
+    def open(
+        cls, core: CoreSettings, handed_over: Mapping[str, list[socket.socket]], notifier: Notifier
+    ) -> Sockets:
+        """Take what systemd holds, and open what it does not.
 
+        It holds sockets of a socket unit under the names `api` and `ingest`, and those that an earlier run
+        gave it to keep, so that a restart refuses nobody. Kept ones of another address are given up.
         Raises `CannotListen`.
         """
-        api = list(handed_over.get("api", ())) or open_sockets([core.http.bind])
+        held = dict(handed_over)
+        api = _take(held, "api", core.http.bind, notifier)
         try:
-            ingest = list(handed_over.get("ingest", ())) or open_sockets([core.ingest.bind])
+            ingest = _take(held, "ingest", core.ingest.bind, notifier)
         except BaseException:
             for opened in api:
                 opened.close()
             raise
+        for name, strangers in held.items():
+            notifier.remove_stored(name)
+            for stranger in strangers:
+                stranger.close()
         return cls(api, ingest)
 
     def __enter__(self) -> Sockets:
@@ -74,54 +69,78 @@ class Sockets:
             opened.close()
 
 
+def _take(
+    held: dict[str, list[socket.socket]], purpose: str, bind: str, notifier: Notifier
+) -> list[socket.socket]:
+    kept = f"{purpose}-{hashlib.sha256(bind.encode()).hexdigest()[:12]}"
+    for name in (purpose, kept):
+        if held.get(name):
+            return held.pop(name)
+    opened = open_sockets([bind])
+    notifier.store(kept, opened)
+    return opened
+
+
 class Front:
-    """Both listeners. `serve` runs them, `drain` ends them in good order."""
+    """Both listeners. `serve` runs them, `drain` ends them in good order.
+
+    Raises `ConfigError` when made with routes that collide or wrong TLS files.
+    """
 
     def __init__(
         self,
         core: CoreSettings,
         sockets: Sockets,
         lives: PluginLives,
-        committer: GroupCommitter,
-        keeper: Keeper | None,
-        observer: Observer,
-        server: HttpServer,
+        intake: Intake,
+        health: HealthBoard,
         own_routes: list[BoundRoute],
+        signing_key: bytes,
     ) -> None:
+        machinery = lives.machinery
         self._core = core
         self._sockets = sockets
         self._lives = lives
-        self._committer = committer
-        self._keeper = keeper
-        self._observer = observer
-        self._server = server
+        self._intake = intake
         self._own_routes = own_routes
-        self._answerer = Answerer(committer, log=log)
+        self._tls = _tls(core.ingest)
         self._drain = trio.Event()
-        self._listened = trio.Event()
-        self._served = trio.Event()
-        self._committed = trio.Event()
-        self.statistics = ListenerStatistics()
+        self._listened, self._served, self._committed = trio.Event(), trio.Event(), trio.Event()
         self.api_urls = [describe(one, secure=core.http.tls is not None) for one in sockets.api]
         self.ingest_urls = [describe(one, secure=core.ingest.tls is not None) for one in sockets.ingest]
+        self._server = HttpServer(
+            [*own_routes, *lives.bound_routes()],
+            settings=_http_settings(core),
+            state_dir=machinery.state.path,
+            signing_key=signing_key,
+            authenticator=lambda: _authenticator(lives),
+            limits=machinery.limits.named("http"),
+            cache=machinery.cache,
+            db=machinery.db.named("http"),
+            sealer=machinery.vault,
+            health=health,
+            metrics=machinery.metrics,
+            log=structlog.get_logger("wharfd.http"),
+            mounts=self._mounts(),
+        )
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `drain`; started when both listeners accept."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._marked, self._committer.run, self._committed)
-            if self._keeper is not None:
-                await nursery.start(self._keeper.run)
-            await nursery.start(self._marked, self._serve_api, self._served)
-            await nursery.start(self._marked, self._serve_ingest, self._listened)
+            await nursery.start(_marked, self._intake.committer.run, self._committed)
+            if self._intake.keeper is not None:
+                await nursery.start(self._intake.keeper.run)
+            await nursery.start(_marked, self._serve_api, self._served)
+            await nursery.start(_marked, self._serve_ingest, self._listened)
             task_status.started()
             await self._drain.wait()
             for ended in (self._listened, self._served, self._committed):
                 await ended.wait()
             nursery.cancel_scope.cancel()
 
-    def serve_routes(self, lives: PluginLives) -> None:
+    def serve_routes(self) -> None:
         """Serve what the plugins declare now; raises `ConfigError` and changes nothing if routes collide."""
-        self._server.change_routes([*self._own_routes, *lives.bound_routes()], _mounts(lives, self._answerer))
+        self._server.change_routes([*self._own_routes, *self._lives.bound_routes()], self._mounts())
 
     async def drain(self) -> None:
         """Stop accepting, answer what was admitted, commit it, and return."""
@@ -129,19 +148,8 @@ class Front:
         self._server.stop()
         await self._listened.wait()
         await self._served.wait()
-        self._committer.stop()
+        self._intake.committer.stop()
         await self._committed.wait()
-
-    async def _marked(
-        self,
-        serve: Callable[..., Awaitable[None]],
-        ended: trio.Event,
-        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        try:
-            await serve(task_status=task_status)
-        finally:
-            ended.set()
 
     async def _serve_api(self, task_status: trio.TaskStatus[list[str]]) -> None:
         await self._server.run(self._sockets.api, task_status=task_status)
@@ -150,17 +158,41 @@ class Front:
         settings = self._core.ingest
         await serve_ingest(
             self._lives.ingest,
-            self._answerer.answer,
+            self._intake.answerer.answer,
             sockets=self._sockets.ingest,
             log=log,
             limits=ListenerLimits(connections=settings.max_connections),
-            tls=_tls(settings),
+            tls=self._tls,
             trust=Trust([str(n) for n in settings.trusted_proxies], proxy_protocol=settings.proxy_protocol),
-            observer=self._observer,
-            statistics=self.statistics,
+            observer=self._intake.observer,
+            statistics=self._intake.listener,
             drain=self._drain,
             task_status=task_status,
         )
+
+    def _mounts(self) -> list[IngestMount]:
+        return [self._mount(plugin, route) for plugin, route in self._lives.registry.of(IngestRoute)]
+
+    def _mount(self, plugin: str, route: IngestRoute) -> IngestMount:
+        async def answer(delivery: Delivery) -> Any:
+            mounted = self._lives.ingest.source(route.source)
+            if mounted is None or not mounted.up:
+                return come_back(_DOWN_SECONDS, f"the plugin {plugin} is not running at the moment")
+            return await self._intake.answerer.answer(mounted.route, mounted.ctx, delivery)
+
+        methods = ("POST",) if route.answer is None else ("POST", "GET")
+        return IngestMount(route.source, route.paths, answer, methods, route.max_body_bytes)
+
+
+async def _marked(
+    serve: Callable[..., Awaitable[None]],
+    ended: trio.Event,
+    task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    try:
+        await serve(task_status=task_status)
+    finally:
+        ended.set()
 
 
 def _tls(settings: IngestSettings) -> ssl.SSLContext | None:
@@ -170,80 +202,6 @@ def _tls(settings: IngestSettings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(settings.tls.certificate, settings.tls.key)
     return context
-
-
-def commit_policy(settings: IngestSettings) -> CommitPolicy:
-    """Return the bounds of the group commit that the operator asked for."""
-    return CommitPolicy(
-        max_rows=settings.batch_size,
-        max_wait_seconds=settings.batch_timeout_ms / 1000,
-        queue_rows=settings.max_waiting,
-        retries=settings.max_retries,
-        retry_seconds=settings.retry_delay_ms / 1000,
-    )
-
-
-@asynccontextmanager
-async def open_front(
-    core: CoreSettings,
-    sockets: Sockets,
-    lives: PluginLives,
-    health: HealthBoard,
-    own_routes: list[BoundRoute],
-) -> AsyncIterator[Front]:
-    """Make both listeners over the plugins' routes; they serve when `Front.serve` runs.
-
-    Raises `ConfigError` for wrong TLS files, `SpoolError` when the spool cannot be used.
-    """
-    machinery = lives.machinery
-
-    def transaction() -> AbstractAsyncContextManager[Transaction]:
-        return machinery.db.transaction()
-
-    observer: Observer = IngestMetrics(machinery.metrics)
-    keeper = spools = None
-    if core.ingest.spool:
-        budget = SpoolBudget(max_bytes=core.ingest.spool_max_mib << 20)
-        spools = await Spools.open(machinery.state.spool, budget)
-        keeper = Keeper(spools, lives.ingest, transaction, log=log, observer=observer)
-    try:
-        committer = GroupCommitter(
-            transaction, log=log, policy=commit_policy(core.ingest), keeper=keeper, observer=observer
-        )
-        answerer = Answerer(committer, log=log)
-        server = HttpServer(
-            [*own_routes, *lives.bound_routes()],
-            settings=_http_settings(core),
-            state_dir=machinery.state.path,
-            signing_key=await machinery.vault.fingerprint("wharfd.http", "signing"),
-            authenticator=lambda: _authenticator(lives),
-            limits=machinery.limits.named("http"),
-            cache=machinery.cache,
-            db=machinery.db.named("http"),
-            sealer=machinery.vault,
-            health=health,
-            metrics=machinery.metrics,
-            log=structlog.get_logger("wharfd.http"),
-            mounts=_mounts(lives, answerer),
-        )
-        yield Front(core, sockets, lives, committer, keeper, observer, server, own_routes)
-    finally:
-        if spools is not None:
-            await spools.close()
-
-
-def _mounts(lives: PluginLives, answerer: Answerer) -> list[IngestMount]:
-    def mount(plugin: str, route: IngestRoute) -> IngestMount:
-        async def answer(delivery: Delivery) -> Any:
-            mounted = lives.ingest.source(route.source)
-            if mounted is None or not mounted.up:
-                return come_back(_DOWN_SECONDS, f"the plugin {plugin} is not running at the moment")
-            return await answerer.answer(mounted.route, mounted.ctx, delivery)
-
-        methods = ("POST",) if route.answer is None else ("POST", "GET")
-        return IngestMount(route.source, route.paths, answer, methods, route.max_body_bytes)
-
-    return [mount(plugin, route) for plugin, route in lives.registry.of(IngestRoute)]
 
 
 def _authenticator(lives: PluginLives) -> Authenticator | None:

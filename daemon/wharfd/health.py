@@ -59,6 +59,14 @@ class HealthReport(msgspec.Struct, kw_only=True):
     checks: list[CheckResult]
     plugins: list[PluginHealth]
 
+    def troubles(self) -> list[str]:
+        """What is not as it should be, a sentence each."""
+        return [
+            f"{one.plugin}.{one.name} is {one.state}" + (f": {one.reason}" if one.reason else "")
+            for one in self.checks
+            if one.state != "ok"
+        ]
+
 
 class HealthBoard:
     """Runs the checks when somebody asks.

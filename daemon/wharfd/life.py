@@ -30,6 +30,7 @@ from .errors import ServiceUnavailable
 from .health import BoundCheck
 from .http import BoundRoute
 from .ingest import RouteTable
+from .keeping import CORE_RETENTION
 from .loading import PluginHost
 from .log import log_context
 from .machinery import Machinery
@@ -78,8 +79,9 @@ class Neighbours:
         self._contexts = contexts
 
     def declared(self, kind: type[T]) -> list[tuple[str, T]]:
-        """Return (plugin, declaration) for every declaration of that kind, in start order."""
-        return self._registry.of(kind)
+        """Return (plugin, declaration) for every declaration of that kind, the core's own first."""
+        own = [("core", rule) for rule in CORE_RETENTION if isinstance(rule, kind)]
+        return [*own, *self._registry.of(kind)]
 
     async def call(self, plugin: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function(ctx, *args)` with that plugin's context and await it if need be."""

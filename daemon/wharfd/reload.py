@@ -81,7 +81,7 @@ class Reloader:
         arriving = [name for name in arriving if await self._take_in(name, registry, changes)]
         if old_names != new_names:
             self._lives.registry.order = registry.order
-            self._front.serve_routes(self._lives)
+            self._front.serve_routes()
         for name in arriving:
             await self._start(name, new)
             changes.applied.append(f"plugins.{name} enabled")

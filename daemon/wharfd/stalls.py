@@ -97,7 +97,7 @@ class StallWatch:
             seconds=round(stall.seconds, 3),
             blocking_plugin=stall.plugin or "unknown",
             task=stall.task,
-            stack=list(stall.stack),
+            frames=list(stall.stack),
         )
         self._on_stall(stall)
 

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from .db import sql
 from .declare import Health, HealthCheck
 from .health import BoundCheck, HealthBoard
-from .ingest import Observer
+from .ingest import Keeper, Observer
 from .life import PluginLives
 from .machinery import Machinery
 from .metrics import LoopGauges, Metrics
@@ -27,7 +27,7 @@ _LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 _COMMIT_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
-def open_health(lives: PluginLives, supervisor: Supervisor) -> HealthBoard:
+def open_health(lives: PluginLives, supervisor: Supervisor, keeper: Keeper | None) -> HealthBoard:
     """Return the board of all checks: the core's own and every plugin's."""
     machinery = lives.machinery
 
@@ -44,9 +44,18 @@ def open_health(lives: PluginLives, supervisor: Supervisor) -> HealthBoard:
         found = await core.redis.health()
         return Health("ok" if found.state == "ok" else "degraded", found.detail)
 
+    async def spool(core: Machinery) -> Health:
+        if keeper is None:
+            return Health("ok", "the spool is switched off")
+        waiting = sum(one.records for one in keeper.spools.statistics())
+        if waiting or keeper.outage:
+            return Health("degraded", f"{waiting} accepted webhooks wait on disk for PostgreSQL")
+        return Health("ok")
+
     own = (
         HealthCheck(name="database", check=database, critical=True),
         HealthCheck(name="cache", check=cache),
+        HealthCheck(name="spool", check=spool),
     )
     return HealthBoard(
         [*(BoundCheck(check, "core", lambda: machinery) for check in own), *lives.bound_checks()],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wharfd.cache import Cache
 from wharfd.contracts.access import Identity
 from wharfd.declare import CacheFor, Rate, Route
 from wharfd.http import (
@@ -25,7 +26,7 @@ from wharfd.http import (
 from wharfd.http.conditional import etag_of, is_known
 from wharfd.http.paging import offset_of
 from wharfd.http.signing import Signer
-from wharfd.testing.api import DictCache, FixedLimits, serve_routes
+from wharfd.testing.api import FixedLimits, serve_routes
 
 
 class Query(msgspec.Struct):
@@ -92,7 +93,7 @@ def test_if_none_match(field, known):
 async def test_a_kept_answer_is_kept_by_owner_and_query():
     counting = Counting()
     route = get(counting.handler, query=Query, cache=CacheFor(60, tags=("things",)))
-    cache = DictCache()
+    cache = Cache(None, namespace="test")
     async with serve_routes([route], cache=cache, authenticator=Owners) as api:
         ann = [(await api.get("/x?status=a&limit=1", token="ann")).json() for _ in range(2)]
         assert (await api.get("/x?limit=1&status=a", token="ann")).json() == ann[0] == ann[1]
@@ -106,7 +107,7 @@ async def test_a_kept_answer_is_kept_by_owner_and_query():
             None,
         ]
         assert counting.runs == 4
-        cache.invalidate("things")
+        await cache.named("test").invalidate("things")  # as ctx.cache of the plugin does
         assert (await api.get("/x?status=a&limit=1", token="ann")).json()["run"] == 5
 
 

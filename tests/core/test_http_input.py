@@ -75,6 +75,13 @@ async def test_every_wrong_value_is_named_at_once():
     assert problem["success"] is False
 
 
+async def test_a_body_that_may_be_missing_may_be_missing():
+    async with serve_routes([post(Order | None)]) as api:
+        assert (await api.request("POST", "/x")).json()["body"] is None
+        assert (await api.post("/x", {"items": []})).json()["body"]["items"] == []
+        assert (await api.request("POST", "/x", body=b"{")).status == 400
+
+
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'{"items":[],"note":NaN}', b"[" * 100_000])
 async def test_what_is_not_json_is_400(body):
     async with serve_routes([post()]) as api:

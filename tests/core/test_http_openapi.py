@@ -34,6 +34,12 @@ class Odd:
     """A type that msgspec has no schema for."""
 
 
+class Lost(msgspec.Struct):
+    """A type with an annotation that leads nowhere."""
+
+    what: Nowhere  # noqa: F821
+
+
 async def make(ctx, request):
     """Make an order.
 
@@ -99,6 +105,14 @@ def test_queries_paths_and_streams_are_described():
     assert paths["/down/{name}"]["get"]["deprecated"] is True
     assert paths["/down/{name}"]["get"]["security"] == []
     assert "content" not in paths["/api/v1/orders/{id}"]["delete"]["responses"]["204"]
+
+
+def test_a_type_that_cannot_be_described_is_anything_and_spoils_nothing():
+    lost = Route(method="PUT", path="/lost", handler=make, scope=WRITES, body=Lost)
+    bound = [BoundRoute(route, "shop", object) for route in [*ROUTES, lost]]
+    found = build_document(bound, [], version="1")
+    assert found["paths"]["/lost"]["put"]["requestBody"]["content"]["application/json"]["schema"] == {}
+    assert "NewOrder" in found["components"]["schemas"]
 
 
 def test_every_reference_leads_somewhere_and_every_operation_has_its_own_id():

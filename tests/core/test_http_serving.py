@@ -17,14 +17,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
+from wharfd import ingest
 from wharfd.declare import Route
 from wharfd.errors import CannotListen, ConfigError
 from wharfd.http import BoundRoute, IngestMount, Reply
 from wharfd.http.connection import guard
 from wharfd.http.endpoint import build_router
-from wharfd.http.listening import describe, open_sockets
 from wharfd.http.settings import HttpSettings
 from wharfd.http.tls import ServerTls
+from wharfd.sockets import describe, open_sockets
 from wharfd.testing.api import serve_routes
 
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -324,7 +325,7 @@ async def test_ingest_paths_get_the_request_byte_for_byte():
 
     async def answer(delivery):
         got.append(delivery)
-        return Reply(200, b'{"success":true}', {"X-Source": "shop"}, "application/json")
+        return ingest.Reply(200, b'{"success":true}', headers=(("X-Source", "shop"),))
 
     mount = IngestMount("shop", ("/api/webhooks/shop", "/webhook"), answer, max_body_bytes=100)
     raw = b'{"a" : 1}\r\n\xff'
@@ -338,15 +339,27 @@ async def test_ingest_paths_get_the_request_byte_for_byte():
     [delivery] = got
     assert (delivery.body, delivery.query, delivery.path, delivery.method) == (
         raw,
-        b"x=%31",
+        "x=%31",
         "/webhook",
         "POST",
     )
     assert (b"Signature", b"abc") in [(name.title(), value) for name, value in delivery.headers]
-    assert delivery.header("SIGNATURE") == b"abc"
+    assert delivery.header("SIGNATURE") == "abc"
     assert delivery.header("nothing") is None
-    assert str(delivery.client) == "127.0.0.1"
+    assert delivery.client == "127.0.0.1"
     assert delivery.source == "shop"
+
+
+async def test_a_plugins_own_get_takes_the_place_of_its_ingest_paths_short_answer():
+    async def answer(delivery):
+        return ingest.Reply(200, b"short")
+
+    own = Route(method="GET", path="/hook", handler=hello, scope=None)
+    mount = IngestMount("shop", ("/hook", "/other"), answer, methods=("POST", "GET"))
+    async with serve_routes([own], mounts=[mount]) as api:
+        assert (await api.get("/hook")).json()["hello"] == "world"
+        assert (await api.get("/other")).body == b"short"
+        assert (await api.post("/hook", {})).body == b"short"
 
 
 def test_paths_that_collide_are_all_named_with_both_sides():

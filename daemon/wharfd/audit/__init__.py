@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .chain import Seal
-from .search import AuditEntry, AuditFilter, AuditPage
+from .search import AuditEntry, AuditFilter, AuditPage, Cursor
 from .trail import Audit
 from .verify import Break, Verification
 
-__all__ = ["Audit", "AuditEntry", "AuditFilter", "AuditPage", "Break", "Seal", "Verification"]
+__all__ = ["Audit", "AuditEntry", "AuditFilter", "AuditPage", "Break", "Cursor", "Seal", "Verification"]

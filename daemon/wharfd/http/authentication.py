@@ -23,7 +23,9 @@ OPERATOR = Identity("operator", "operator")
 _LONGEST_BEARER = 4096
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # A request with one of these may be signed rather than carry a key; the Authenticator has to look at it.
-_SIGNING_FIELDS = ("authorization", "signature", "signature-input", "x-signature", "x-api-signature")
+_SIGNING_FIELDS = (
+    "authorization", "signature", "signature-input", "x-signature", "x-api-signature", "x-wharfd-signature",
+)  # fmt: skip
 
 CSRF_FIELD = "x-csrf-token"
 
@@ -102,7 +104,7 @@ class Authentication:
             raise Unauthorized("the token is too long to be one of ours")
         caller, credential = (
             neighbourhood(presented.client),
-            bearer or presented.headers.get("authorization", ""),
+            bearer or presented.headers.get("authorization") or presented.headers.get("x-wharfd-key", ""),
         )
         self._hold_back(caller, credential)
         identity = self.local(bearer) if bearer is not None else None

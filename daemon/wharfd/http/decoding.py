@@ -47,6 +47,8 @@ class BodyDecoder:
         if self._decoder is None:
             return None
         if not raw:
+            if type(None) in get_args(self.type):
+                return None
             raise BadRequest("a JSON body is needed and none was sent")
         try:
             return self._decoder.decode(raw)

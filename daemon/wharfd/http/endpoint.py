@@ -8,6 +8,7 @@ from typing import Any
 
 from ..declare import Route
 from ..errors import ConfigError, NotReady, Problem, ServiceUnavailable
+from ..ingest import Delivery, Reply
 from .decoding import BodyDecoder, QueryDecoder
 from .problems import Unavailable
 from .routing import Router, Taken
@@ -33,13 +34,13 @@ class BoundRoute:
 class IngestMount:
     """Paths of the ingest listener that are served here too.
 
-    `answer(delivery)` is the same that the ingest listener calls; it gets a `RawDelivery` and returns an
-    object with `status`, `body`, `content_type` and `headers`.
+    `answer(delivery)` is the same that the ingest listener calls: it gets an `ingest.Delivery` and returns an
+    `ingest.Reply`.
     """
 
     source: str
     paths: tuple[str, ...]
-    answer: Callable[[Any], Awaitable[Any]]
+    answer: Callable[[Delivery], Awaitable[Reply]]
     methods: tuple[str, ...] = ("POST",)
     max_body_bytes: int = 1 << 20
 
@@ -74,7 +75,10 @@ class Endpoint:
 
 
 def build_router(routes: list[BoundRoute], mounts: list[IngestMount]) -> Router[Endpoint]:
-    """Enter every route and every ingest path; raises `ConfigError` naming all conflicts at once."""
+    """Enter every route and every ingest path; raises `ConfigError` naming all conflicts at once.
+
+    A plugin's own GET route takes the place of the short answer its ingest path gives to the public.
+    """
     router: Router[Endpoint] = Router()
     taken: list[Taken] = []
     for bound in routes:
@@ -82,9 +86,12 @@ def build_router(routes: list[BoundRoute], mounts: list[IngestMount]) -> Router[
             clash = router.add(bound.route.method, path, Endpoint(bound, path), bound.plugin)
             if clash is not None:
                 taken.append(clash)
+    own = {path for bound in routes if bound.route.method == "GET" for path in bound.route.paths}
     for mount in mounts:
         for method in mount.methods:
             for path in mount.paths:
+                if method == "GET" and path in own:
+                    continue
                 endpoint = _mounted(mount, method, path)
                 clash = router.add(method, path, endpoint, mount.source)
                 if clash is not None:

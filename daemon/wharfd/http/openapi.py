@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -99,7 +99,7 @@ def _is_described(type_: Any) -> bool:
 def _can_describe(type_: Any) -> bool:
     try:
         msgspec.json.schema_components([type_], ref_template=_REFERENCE)
-    except (TypeError, NotImplementedError):
+    except Exception:  # whatever is wrong with one plugin's type, the document of the others stands
         return False
     return True
 
@@ -167,7 +167,8 @@ def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any] | None:
         return {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
     if route.body is None:
         return None
-    return {"required": True, "content": {"application/json": {"schema": schemas.of(route.body)}}}
+    needed = type(None) not in get_args(route.body)
+    return {"required": needed, "content": {"application/json": {"schema": schemas.of(route.body)}}}
 
 
 def _responses(bound: BoundRoute, schemas: _Schemas) -> dict[str, Any]:

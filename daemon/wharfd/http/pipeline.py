@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from ..contracts.access import ANONYMOUS
-from ..errors import DatabaseUnavailable, NotReady, Overloaded, ServiceUnavailable
+from ..errors import DatabaseUnavailable, NotReady, Overloaded, ServiceUnavailable, StatementTimeout
 from .arrival import Arrival
 from .authentication import Authentication, Presented
 from .conditional import etag_of, is_known
@@ -37,6 +37,7 @@ from .routing import OtherMethods, Router
 from .signing import Signer
 
 _NOT_RUNNING_YET = (ServiceUnavailable, NotReady, DatabaseUnavailable)
+_TOO_SLOW = (trio.TooSlowError, StatementTimeout)
 
 
 class Keeper(Protocol):
@@ -188,7 +189,7 @@ class Pipeline:
             self._log.warning("request_not_possible", reason=str(error), **_facts(arrival))
             return Unavailable(str(error))
         self._log_failure("handler_failed", arrival, error)
-        return TimedOut() if isinstance(error, trio.TooSlowError) else ServerFault()
+        return TimedOut() if isinstance(error, _TOO_SLOW) else ServerFault()
 
     def _log_failure(self, event: str, arrival: Arrival, error: BaseException) -> None:
         self._log.error(event, exc_info=error, **_facts(arrival))

@@ -16,9 +16,9 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import LifespanState
 
+from ..sockets import describe, open_sockets
 from .application import Application
 from .connection import PlainConnection, guard
-from .listening import describe, open_sockets
 from .protocol import Line
 from .tls import ServerTls
 

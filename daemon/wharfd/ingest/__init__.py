@@ -14,9 +14,10 @@ from .message import Delivery, Reply, come_back, problem
 from .observing import ListenerStatistics, Observer
 from .proxy import Trust
 from .routes import Mounted, RouteTable
-from .sockets import adopt_socket, open_sockets
 from .spool import SpoolBudget
 from .spools import Spools, SpoolStatistics
+
+IngestReply = Reply  # what plugins call it, beside the API's own Reply
 
 __all__ = [
     "Answerer",
@@ -24,6 +25,7 @@ __all__ = [
     "CommitStatistics",
     "Delivery",
     "GroupCommitter",
+    "IngestReply",
     "Keeper",
     "ListenerLimits",
     "ListenerStatistics",
@@ -35,9 +37,7 @@ __all__ = [
     "SpoolStatistics",
     "Spools",
     "Trust",
-    "adopt_socket",
     "come_back",
-    "open_sockets",
     "problem",
     "serve_ingest",
 ]

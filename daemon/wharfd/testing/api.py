@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ import trio
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ..cache import Cache
 from ..contracts.access import Authenticator
 from ..db import Queries
 from ..declare import Rate, Route
@@ -67,31 +68,6 @@ class FixedLimits:
             limit=rate.calls,
             window=rate.seconds,
         )
-
-
-@dataclass
-class DictCache:
-    """A cache that keeps everything until a tag is invalidated."""
-
-    kept: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = field(default_factory=dict)
-
-    async def get(
-        self,
-        name: str,
-        key: str,
-        compute: Callable[[], Awaitable[Any]],
-        *,
-        ttl: float,
-        tags: Sequence[str] = (),
-    ) -> Any:
-        """Return what is kept, or compute and keep it."""
-        if (name, key) not in self.kept:
-            self.kept[name, key] = (await compute(), tuple(tags))
-        return self.kept[name, key][0]
-
-    def invalidate(self, tag: str) -> None:
-        """Throw away what carries the tag."""
-        self.kept = {key: value for key, value in self.kept.items() if tag not in value[1]}
 
 
 class OneKeySealer:
@@ -212,7 +188,7 @@ async def serve_routes(
             signing_key=signing_key,
             authenticator=authenticator,
             limits=limits or FixedLimits(),
-            cache=cache or DictCache(),
+            cache=cache or Cache(None, namespace="test"),
             db=db or nothing,
             sealer=sealer or OneKeySealer(),
             health=HealthBoard(checks, plugin_states=plugin_states, log=log),

@@ -1,4 +1,4 @@
-"""The sockets of the server: made here from `bind`, or handed over by systemd."""
+"""Listening sockets: opened from an address, with a sentence for every reason they cannot be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import CannotListen
+from .errors import CannotListen
 
 _BACKLOG = 1024
 

@@ -1,0 +1,47 @@
+"""What the core's own endpoints show, gathered from the running daemon."""
+
+from __future__ import annotations
+
+from .config import Configuration
+from .core_routes import CoreSources
+from .declare import Migrations
+from .doctor import examine
+from .front import Sockets
+from .health import HealthBoard
+from .intake import Intake
+from .life import PluginLives
+from .sockets import describe
+from .supervisor import Supervisor
+
+
+def own_sources(
+    configuration: Configuration,
+    sockets: Sockets,
+    lives: PluginLives,
+    intake: Intake,
+    health: HealthBoard,
+    supervisor: Supervisor,
+) -> CoreSources:
+    """Return the sources of `/api/v1/status`, `/api/database/…` and the like."""
+    machinery, core = lives.machinery, configuration.core
+    addresses = {
+        "api": [describe(one, secure=core.http.tls is not None) for one in sockets.api],
+        "ingest": [describe(one, secure=core.ingest.tls is not None) for one in sockets.ingest],
+    }
+    return CoreSources(
+        node=machinery.node,
+        state_dir=machinery.state.path,
+        db=machinery.db,
+        declared=lambda: lives.registry.of(Migrations),
+        work=machinery.engine.work,
+        schedules=machinery.scheduler,
+        plugins=supervisor,
+        health=health,
+        metrics=machinery.metrics,
+        cache=machinery.cache,
+        audit=machinery.audit,
+        clock=machinery.clock,
+        addresses=lambda: addresses,
+        ingest=intake.figures,
+        examine=lambda: examine(machinery, lives.registry, core),
+    )
