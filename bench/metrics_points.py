@@ -3,11 +3,11 @@
     python bench/metrics_points.py [--points 200000] [--history 1000000,10000000] [--json FILE]
 
 Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on the same driver and table: a bare
-COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the plugin's
-own path from decoded points to the commit (`record`), and the same from JSON bytes (`decode+record`).
+COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
+plugin's own path from decoded points to the commit (`record`), and the same from JSON (`decode+record`).
 
-Reading: points of one series of 100 are put in directly at one a second and series, with their roll-ups; then the
-median of 20 queries each of the newest 1,000 points, of a day by hour, and of all there is by day.
+Reading: points of one series of 100 are put in directly at one a second and series, with their roll-ups; then
+the median of 20 queries each of the newest 1,000 points, of a day by hour, and of all there is by day.
 
 A PostgreSQL of its own is started, with fsync as a server has it.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import tempfile
 import time
@@ -58,7 +59,6 @@ FILL_ROLLUPS = """INSERT INTO metrics.{table} (series_id, bucket, count, sum, mi
     SELECT series_id, date_trunc('{unit}', at, 'UTC'), count(*), sum(value), min(value), max(value), $1
     FROM metrics.points GROUP BY 1, 2"""
 ANALYZE = sql("bench.analyze", "ANALYZE metrics.points, metrics.hours, metrics.days")
-VACUUM = sql("bench.vacuum", "VACUUM metrics.points")
 
 
 def batch_of(number: int, at: datetime) -> list[Point]:
@@ -106,7 +106,12 @@ async def writing(db, ctx, arguments) -> dict[str, float]:
         decoded = [decoder.decode(one) for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
         await recording.record(ctx, None, dict(enumerate(decoded)))
 
-    ways = {"bare COPY": copy, "INSERT from arrays": insert, "record": record, "decode+record": decode_and_record}
+    ways = {
+        "bare COPY": copy,
+        "INSERT from arrays": insert,
+        "record": record,
+        "decode+record": decode_and_record,
+    }
     found: dict[str, list[float]] = {name: [] for name in ways}
     await record(0)
     for _ in range(arguments.rounds):
@@ -189,12 +194,17 @@ def main() -> None:
     parser.add_argument("--history", default="1000000,10000000")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, postgres.running(Path(folder)) as cluster:
+    postgres._SETTINGS.update(fsync="on", full_page_writes="on", shared_buffers="256MB", max_wal_size="4GB")
+    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
+    cluster = postgres.Cluster(folder)
+    try:
+        cluster.start()
         cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
-        settings = DatabaseSettings(
-            url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench", "wharfd_owner")
-        )
+        settings = DatabaseSettings(url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench"))
         result = trio.run(measure, arguments, settings)
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
     result["machine"] = {"python": platform.python_version(), "system": platform.platform()}
     text = json.dumps(result, indent=1)
     print(text)
