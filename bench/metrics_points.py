@@ -2,8 +2,8 @@
 
     python bench/metrics_points.py [--points 200000] [--history 1000000,10000000] [--json FILE]
 
-Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on the same driver and table: a bare
-COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
+Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on the same driver and table: a
+bare COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
 plugin's own path from decoded points to the commit (`record`), and the same from JSON (`decode+record`).
 
 Reading: points of one series of 100 are put in directly at one a second and series, with their roll-ups; then

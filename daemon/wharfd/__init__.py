@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
+    from .context import Hooks as Hooks
     from .context import PluginContext as PluginContext
     from .db import Database as Database
     from .db import Queries as Queries
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .http import Stream as Stream
     from .http import TooMany as TooMany
     from .http import Unavailable as Unavailable
+    from .http import UnsupportedMediaType as UnsupportedMediaType
     from .http import decode_cursor as decode_cursor
     from .http import encode_cursor as encode_cursor
     from .http import offset_of as offset_of
@@ -119,7 +121,7 @@ _HOMES = {
     "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
-    "context": "PluginContext",
+    "context": "Hooks PluginContext",
     "db": "Database Queries Record Statement Transaction quoted sql",
     "db.inspection": "ServerHealth server_health",
     "db.partitions": "ensure_months missing_months",
@@ -130,8 +132,8 @@ _HOMES = {
     "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict EventStream SentEvent FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of "
-    "page_of paginate",
+    "NotFound Page Reply Request Stream TooMany Unavailable UnsupportedMediaType decode_cursor "
+    "encode_cursor offset_of page_of paginate",
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
     "ids": "new_id",
