@@ -316,7 +316,6 @@ async def test_alerts_go_out_by_mail(world, mail_server):
     async with world(mail_config(mail_server)) as w:
         w.n.finds("eu", message="größer als erlaubt")
         await w.evaluate()
-        await w.d.drain("alerts.notices")
         w.n.finds()
         await w.evaluate()
         await w.d.drain("alerts.notices")
@@ -355,6 +354,7 @@ async def test_a_firing_alert_is_told_of_again_unless_acknowledged(world, mail_s
     async with world(mail_config(mail_server)) as w:
         w.n.finds("eu")
         await w.evaluate()
+        await w.d.drain("alerts.notices")
         await w.pass_time(4 * 3600 + 1)
         await w.evaluate()
         await w.d.drain("alerts.notices")
