@@ -67,6 +67,9 @@ def register_work(settings: Settings) -> list[WorkQueue]:
             row=channels.NoticeRow,
             handler=channels.send_notice,
             concurrency=2,
+            fair_by="alert_id",
+            ordered=True,  # "resolved" never overtakes "firing"
+            skip_buried=True,
             retry=Retry(attempts=50, delays=(10, 60, 600)),
         ),
     ]

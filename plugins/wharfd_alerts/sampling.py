@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import trio
 
-from wharfd import DatabaseUnavailable, PluginContext, Schedule, WharfdError, WorkQueue
+from wharfd import PluginContext, Schedule, WharfdError, WorkQueue
 
 from . import store
 from .config import Settings
@@ -61,7 +61,7 @@ class Sampler:
         while True:
             try:
                 await self.report()
-            except DatabaseUnavailable as error:
+            except WharfdError as error:  # away, busy, too slow: the next time is soon
                 self.ctx.log.warning("readings_not_reported", reason=str(error))
             await trio.sleep(EVERY_SECONDS)
 
@@ -72,6 +72,7 @@ class Sampler:
         counts = {row["severity"]: row["count"] for row in await self.ctx.db.fetch(store.COUNTS)}
         for severity in ("info", "warning", "critical"):
             self.ctx.metrics["firing"].labels(severity).set(counts.get(severity, 0))
+        self.ctx.metrics["reading"].clear()  # what is not measured any more is not shown any more
         for reading in report.readings:
             if not reading.name.startswith("rule."):
                 self.ctx.metrics["reading"].labels(reading.name, reading.key).set(reading.value)

@@ -47,15 +47,20 @@ def problem_with(point: Point, now: datetime, late: timedelta) -> str | None:
                 f"{name} {text[:60]!r} must have 1 to 100 letters, digits and _ . : / - and begin with one of"
                 " the first two"
             )
+    if not _UNIT.fullmatch(point.unit):
+        return f"unit {point.unit[:40]!r} is not a unit of at most 20 characters"
+    return _problem_with_labels(point) or problem_with_value(point, now, late)
+
+
+def problem_with_value(point: Point, now: datetime, late: timedelta) -> str | None:
+    """Return what is wrong with a point beside its names: value, metadata, time."""
     if not math.isfinite(point.metric_value) or abs(point.metric_value) > LARGEST:
         return f"metric_value must be a finite number of at most {LARGEST:g}"
     if point.metric_value < 0 and point.metric_type.endswith("_total"):
         return (
             f"metric_value {point.metric_value:g} is negative, and a counter ({point.metric_type}) never is"
         )
-    if not _UNIT.fullmatch(point.unit):
-        return f"unit {point.unit[:40]!r} is not a unit of at most 20 characters"
-    return _problem_with_labels(point) or _problem_with_time(point, now, late)
+    return _problem_with_metadata(point) or _problem_with_time(point, now, late)
 
 
 def _problem_with_labels(point: Point) -> str | None:
@@ -66,6 +71,10 @@ def _problem_with_labels(point: Point) -> str | None:
             return f"label {name[:60]!r} is not a name of letters, digits and _"
         if len(value) > 100 or "\0" in value:
             return f"label {name} must have at most 100 characters and no U+0000"
+    return None
+
+
+def _problem_with_metadata(point: Point) -> str | None:
     if point.metric_metadata is not None:
         encoded = msgspec.json.encode(point.metric_metadata)
         if len(encoded) > MOST_METADATA_BYTES:

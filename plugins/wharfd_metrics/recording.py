@@ -10,10 +10,10 @@ from typing import Any
 from wharfd import PluginContext
 
 from . import store
-from .checking import Point, problem_with, utc
+from .checking import Point, problem_with, problem_with_value, utc
 from .config import Settings
 from .planning import floor
-from .series import Known, Name, name_of
+from .series import Book, Name, name_of
 from .sketch import Summary
 
 MOST_TAGS = 40  # more metrics in one batch throw away all answers of their owner
@@ -46,33 +46,36 @@ async def record(
 ) -> tuple[dict[int, Kept], dict[int, str]]:
     """Keep every good point; return what was kept and what is wrong with the others, by position."""
     now = ctx.now()
+    book: Book = ctx.state["book"]
     problems: dict[int, str] = {}
-    names: dict[int, Name] = {}
-    units: dict[Name, str] = {}
+    series: dict[int, int] = {}
+    new: list[int] = []
     for position, point in points.items():
-        problem = problem_with(point, now, ctx.settings.late)
+        # What was taken before under this name is known to be well named: only the rest is looked at.
+        known = book.recall(owner, point)
+        if known is None:
+            problem = problem_with(point, now, ctx.settings.late)
+            if problem is None:
+                new.append(position)
+        else:
+            problem = problem_with_value(point, now, ctx.settings.late)
+            series[position] = known
         if problem is not None:
             problems[position] = problem
-            continue
-        name = names[position] = name_of(point)
-        units.setdefault(name, point.unit)
-    known, refused = await ctx.state["book"].resolve(ctx.db, owner, units)
-    good: list[int] = []
-    for position, name in names.items():
-        problem = refused.get(name) or _unit_problem(points[position], known[name])
-        if problem is None:
-            good.append(position)
-        else:
-            problems[position] = problem
+    if new:
+        found, refused = await _resolve(ctx, book, owner, points, new)
+        series |= found
+        problems |= refused
+    good = [position for position in points if position not in problems]
     ctx.metrics["points_total"].labels("refused").inc(len(problems))
     if not good:
         return {}, problems
     rows = [
-        (known[names[i]].id, utc(at) if (at := points[i].timestamp) else now, points[i].metric_value,
+        (series[i], now if (at := points[i].timestamp) is None else utc(at), points[i].metric_value,
          points[i].metric_metadata)
         for i in good
     ]  # fmt: skip
-    tags = written_tags(owner, {(names[i].service, names[i].metric) for i in good})
+    tags = written_tags(owner, {(points[i].service_name, points[i].metric_type) for i in good})
     async with ctx.db.transaction() as tx:
         ids = await store.add_points(tx, rows, deltas_of(rows))
         tx.after_commit(lambda: ctx.cache.invalidate_soon(*tags))
@@ -80,21 +83,46 @@ async def record(
     return {i: Kept(number, row[1]) for i, number, row in zip(good, ids, rows, strict=True)}, problems
 
 
-def _unit_problem(point: Point, series: Known) -> str | None:
-    if point.unit == series.unit:
-        return None
-    return f"unit {point.unit!r} differs from {series.unit!r}, in which {point.metric_type} has been kept"
+async def _resolve(
+    ctx: PluginContext[Settings],
+    book: Book,
+    owner: str | None,
+    points: Mapping[int, Point],
+    positions: Sequence[int],
+) -> tuple[dict[int, int], dict[int, str]]:
+    """Return the series of points whose names are not known here, and what is wrong with others."""
+    names = {position: name_of(points[position]) for position in positions}
+    units: dict[Name, str] = {}
+    for position, name in names.items():
+        units.setdefault(name, points[position].unit)
+    known, refused = await book.resolve(ctx.db, owner, units)
+    series: dict[int, int] = {}
+    problems: dict[int, str] = {}
+    for position, name in names.items():
+        point = points[position]
+        if name in refused:
+            problems[position] = refused[name]
+        elif point.unit != known[name].unit:
+            kept = known[name].unit
+            problems[position] = (
+                f"unit {point.unit!r} differs from {kept!r}, in which {point.metric_type} has been kept"
+            )
+        else:
+            series[position] = known[name].id
+            book.remember(owner, point, known[name].id)
+    return series, problems
 
 
 def deltas_of(rows: Sequence[tuple[int, datetime, float, Any]]) -> list[tuple[Any, ...]]:
     """Return what the rows add to each hour they touch."""
-    summaries: dict[tuple[int, datetime], Summary] = {}
+    hours: dict[datetime, datetime] = {}
+    values: dict[tuple[int, datetime], list[float]] = {}
     for series, at, value, _ in rows:
-        key = (series, floor(at, "hour"))
-        summary = summaries.get(key)
-        if summary is None:
-            summary = summaries[key] = Summary()
-        summary.add(value)
+        hour = hours.get(at)
+        if hour is None:
+            hour = hours[at] = floor(at, "hour")
+        values.setdefault((series, hour), []).append(value)
     return [
-        (series, hour, s.count, s.sum, s.min, s.max, s.sketch()) for (series, hour), s in summaries.items()
+        (series, hour, s.count, s.sum, s.min, s.max, s.sketch())
+        for (series, hour), s in ((key, Summary.of(numbers)) for key, numbers in values.items())
     ]

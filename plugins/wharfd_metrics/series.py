@@ -88,6 +88,17 @@ class Book:
         self._max_series = max_series
         self._max_per_metric = max_per_metric
         self._known: dict[tuple[str | None, Name], Known] = {}
+        self._recalled: dict[tuple[Any, ...], int] = {}
+
+    def recall(self, owner: str | None, point: Point) -> int | None:
+        """Return the series of a point that is named, and in the unit, as one that was taken before."""
+        return self._recalled.get(_key(owner, point))
+
+    def remember(self, owner: str | None, point: Point, series: int) -> None:
+        """Know the series of points that are named like this one."""
+        if len(self._recalled) >= _MOST_KNOWN:
+            self._recalled.clear()
+        self._recalled[_key(owner, point)] = series
 
     async def resolve(
         self, db: Database, owner: str | None, wanted: Mapping[Name, str]
@@ -139,6 +150,11 @@ class Book:
                 per_metric[metric] += 1
                 total += 1
         return found, problems
+
+
+def _key(owner: str | None, point: Point) -> tuple[Any, ...]:
+    labels = tuple(point.labels.items()) if point.labels else ()
+    return (owner, point.service_name, point.metric_type, point.unit, labels)
 
 
 async def choose(

@@ -61,8 +61,7 @@ class Summary:
     def of(cls, values: Iterable[float]) -> Summary:
         """Return the summary of some finite values."""
         summary = cls()
-        for value in values:
-            summary.add(value)
+        summary.extend(values)
         return summary
 
     @classmethod
@@ -88,6 +87,29 @@ class Summary:
         side[bucket] = side.get(bucket, 0) + 1
         if len(side) > MOST_BUCKETS:
             _collapse(side)
+
+    def extend(self, values: Iterable[float]) -> None:
+        """Add many finite values; the same as adding each, in less time."""
+        numbers = values if isinstance(values, list) else list(values)
+        if not numbers:
+            return
+        self.count += len(numbers)
+        self.sum += sum(numbers)
+        self.min = min(self.min, *numbers)
+        self.max = max(self.max, *numbers)
+        above, below, ceil, log = self.buckets.above, self.buckets.below, math.ceil, math.log
+        for number in numbers:
+            if number >= SMALLEST:
+                bucket = ceil(log(number) * _PER_LOG)
+                above[bucket] = above.get(bucket, 0) + 1
+            elif number <= -SMALLEST:
+                bucket = ceil(log(-number) * _PER_LOG)
+                below[bucket] = below.get(bucket, 0) + 1
+            else:
+                self.buckets.zero += 1
+        for side in (above, below):
+            if len(side) > MOST_BUCKETS:
+                _collapse(side)
 
     def merge(self, other: Summary) -> None:
         """Add everything another summary has seen."""

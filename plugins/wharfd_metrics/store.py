@@ -10,7 +10,7 @@ from wharfd import Database, Record, Transaction, sql
 
 from .sketch import Summary
 
-IDS = sql("take_ids", "SELECT nextval('metrics.point_ids') FROM generate_series(1, $1)")
+IDS = sql("take_ids", "SELECT nextval('metrics.point_ids')")
 POINT_COLUMNS = ("id", "series_id", "at", "value", "metadata")
 DELTA_COLUMNS = ("series_id", "hour", "count", "sum", "min", "max", "sketch")
 
@@ -99,7 +99,8 @@ async def add_points(
     tx: Transaction, points: Sequence[tuple[int, datetime, float, Any]], deltas: Iterable[tuple[Any, ...]]
 ) -> list[int]:
     """Write points (series, time, value, metadata) and what they add to their hours; return their ids."""
-    ids = [row[0] for row in await tx.fetch(IDS, len(points))]
+    first = await tx.fetchval(IDS)
+    ids = list(range(first, first + len(points)))
     await tx.copy_in(
         "metrics.points", POINT_COLUMNS, [(number, *point) for number, point in zip(ids, points, strict=True)]
     )

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import trio
 
-from wharfd import DatabaseUnavailable, PluginContext, Sample, Schedule, WharfdError, WorkQueue
+from wharfd import PluginContext, Sample, Schedule, WharfdError, WorkQueue
 from wharfd.contracts.metrics import MetricPoint, MetricSink
 
 from . import recording, store
@@ -50,7 +50,7 @@ async def run(ctx: PluginContext[Settings], task_status: trio.TaskStatus[None]) 
         await trio.sleep(EVERY_SECONDS)
         try:
             await publish(ctx)
-        except DatabaseUnavailable as error:
+        except WharfdError as error:  # away, busy, too slow: the next minute brings newer ones
             ctx.log.warning("own_metrics_not_recorded", reason=str(error))
 
 
@@ -124,6 +124,7 @@ async def measure(ctx: PluginContext[Settings]) -> None:
         for state in ("used", "idle", "waiting"):
             ctx.metrics["pool_connections"].labels(pool.purpose, state).set(getattr(pool, state))
         ctx.metrics["pool_limit"].labels(pool.purpose).set(pool.limit)
+    ctx.metrics["statement_p95_seconds"].clear()  # only the hundred that cost most are shown
     for one in ctx.db.statistics().statements[:100]:
         ctx.metrics["statement_p95_seconds"].labels(one.name).set(one.p95_seconds)
     names = {p for kind in (WorkQueue, Schedule) for p, _ in ctx.plugins.declared(kind)} | {ctx.name}

@@ -92,7 +92,8 @@ CREATE TABLE alerts.notices (
     history     jsonb,
     finished_at timestamptz
 ) WITH (fillfactor = 85);
-CREATE INDEX notices_ready ON alerts.notices (priority, due_at) WHERE state = 'ready';
+CREATE INDEX notices_ready ON alerts.notices (alert_id) WHERE state = 'ready';
+CREATE INDEX notices_order ON alerts.notices (alert_id, id) WHERE state IN ('ready', 'running', 'held');
 CREATE INDEX notices_running ON alerts.notices (id) WHERE state = 'running';
 CREATE INDEX notices_parked ON alerts.notices (state, finished_at) WHERE state IN ('buried', 'held');
 CREATE INDEX notices_of_alert ON alerts.notices (alert_id);

@@ -12,7 +12,8 @@ CREATE TABLE metrics.series (
 CREATE INDEX series_by_metric ON metrics.series (metric_type, service_name);
 CREATE INDEX series_by_owner ON metrics.series (owner);
 
-CREATE SEQUENCE metrics.point_ids;
+-- A batch takes one step and numbers its points from there.
+CREATE SEQUENCE metrics.point_ids START 1 INCREMENT BY 100000;
 CREATE TABLE metrics.points (
     id        bigint      NOT NULL,
     series_id integer     NOT NULL,

@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
-from wharfd import sql
+from wharfd import Request, sql
 from wharfd.cli.client import Client
-from wharfd_alerts import commands, listing
+from wharfd_alerts import commands, listing, page
 
 AUDIT = sql("test.audit", "SELECT action FROM wharfd.audit WHERE action LIKE 'alert.%' ORDER BY recorded_at")
 MANY = sql(
@@ -125,3 +125,13 @@ def test_a_duration_is_written_short():
     assert commands.duration("2h") == 7200
     with pytest.raises(argparse.ArgumentTypeError, match="such as 30m"):
         commands.duration("2 hours")
+
+
+async def test_the_page_shows_what_fires_and_runs_nothing(world):
+    async with world() as w:
+        w.n.finds("eu", message="<script>alert(1)</script>")
+        await w.evaluate()
+        html = await page.render(w.d.context("alerts"), Request())
+        assert "neighbour" in html
+        assert "<script>" not in html
+        assert "&lt;script&gt;" in html

@@ -144,6 +144,15 @@ metric = "wharfd_loop_tasks"
 op = ">"
 threshold = 1
 severity = "info"
+[plugins.alerts.rules.server_errors]
+metric = "wharfd_http_requests_total"
+labels = { status = "5*" }
+rate = "5m"
+threshold = 1
+clear = 0.5
+for = "5m"
+severity = "critical"
+summary = "The API answers with errors"
 [plugins.alerts.rules.misspelt]
 metric = "wharfd_loop_taks"
 threshold = 1
@@ -162,6 +171,8 @@ async def test_the_operators_rules_look_at_what_metrics_show(world):
         (alert,) = await w.open(plugin="alerts")
         assert alert["rule"] == "many_threads"
         assert alert["key"] == sampler.node
+        rules = {rule["name"]: rule for rule in (await w.d.get("/api/v1/alerts/rules")).json()["items"]}
+        assert rules["alerts.server_errors"]["for_seconds"] == 300
         await w.evaluate("alerts.misspelt")
         await w.pass_time(121)
         await w.evaluate("alerts.misspelt")
@@ -305,7 +316,6 @@ async def test_alerts_go_out_by_mail(world, mail_server):
     async with world(mail_config(mail_server)) as w:
         w.n.finds("eu", message="größer als erlaubt")
         await w.evaluate()
-        await w.d.drain("alerts.notices")
         w.n.finds()
         await w.evaluate()
         await w.d.drain("alerts.notices")
@@ -344,6 +354,7 @@ async def test_a_firing_alert_is_told_of_again_unless_acknowledged(world, mail_s
     async with world(mail_config(mail_server)) as w:
         w.n.finds("eu")
         await w.evaluate()
+        await w.d.drain("alerts.notices")
         await w.pass_time(4 * 3600 + 1)
         await w.evaluate()
         await w.d.drain("alerts.notices")
