@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .db import Transaction as Transaction
     from .db import quoted as quoted
     from .db import sql as sql
+    from .db.inspection import ServerHealth as ServerHealth
+    from .db.inspection import server_health as server_health
+    from .db.partitions import ensure_months as ensure_months
+    from .db.partitions import missing_months as missing_months
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
     from .declare import Command as Command
@@ -92,6 +96,7 @@ if TYPE_CHECKING:
     from .ingest import Delivery as Delivery
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
+    from .metrics import Sample as Sample
     from .redaction import names_a_secret as names_a_secret
     from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
@@ -118,6 +123,8 @@ _HOMES = {
     "config": "option",
     "context": "Hooks PluginContext",
     "db": "Database Queries Record Statement Transaction quoted sql",
+    "db.inspection": "ServerHealth server_health",
+    "db.partitions": "ensure_months missing_months",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
@@ -131,7 +138,7 @@ _HOMES = {
     "check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply",
-    "metrics": "PluginMetrics",
+    "metrics": "PluginMetrics Sample",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
     "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
