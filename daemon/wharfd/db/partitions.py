@@ -144,6 +144,9 @@ async def listed(database: Queries, table: str) -> list[Partition]:
     return sorted(found, key=lambda partition: partition.first)
 
 
+partitions_of = listed  # the name plugins import it by
+
+
 async def drop_month(owner: Database, table: str, month: date) -> None:
     """Drop one month with everything in it; detached first without blocking readers and writers."""
     name = partition_name(table, month_of(month))
