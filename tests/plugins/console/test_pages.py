@@ -16,7 +16,7 @@ from wharfd_console.live import follow
 from .conftest import HOSTILE, OPERATOR
 from .test_html import Reader
 
-ALL = "[plugins.integrations]\n[plugins.netbanx]\n[plugins.webhooks]\n"
+ALL = "[plugins.integrations]\n[plugins.netbanx]\n[plugins.webhooks]\n[plugins.alerts]\n"
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 STATIC = Path(wharfd_console.__file__).parent / "static"
 
@@ -28,7 +28,7 @@ def path_of(page):
 async def test_every_page_is_shown_to_admin_and_operator(console):
     async with console(ALL) as d:
         pages = [page for _, page in d.context("console").plugins.declared(ConsolePage)]
-        assert len(pages) == 15
+        assert len(pages) == 16
         for token in ("", OPERATOR):
             for page in pages:
                 if page.path in ("neighbour/broken", "neighbour/missing"):
