@@ -51,7 +51,7 @@ def chart(
         tag("title", title, id=f"{key}-title"),
         tag("desc", f"now: {last}; {highest}", id=f"{key}-desc"),
         *(_level(HEIGHT * share) for share in (0.0, 0.5, 1.0)),
-        *(_draw(one, top, kind) for one in series),
+        *(_draw(one, top, kind) for one in reversed(series)),  # the first one on top
         viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
         preserveAspectRatio="none",
         role="img",

@@ -28,11 +28,11 @@ _TONES: dict[str, Tone] = {
     word: tone  # type: ignore[misc]
     for tone, words in {
         "good": "ok running healthy active working delivered completed succeeded done success pass processed "
-        "closed verified valid",
+        "closed verified valid resolved",
         "warn": "degraded restarting pending retrying warning paused parked held provisioning partial "
         "waiting starting suspended warn",
         "bad": "down failed quarantined buried broken critical error rejected invalid lost fail "
-        "disabled alert",
+        "disabled alert firing",
         "info": "ready queued received snoozed processing info",
     }.items()
     for word in words.split()

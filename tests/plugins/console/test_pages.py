@@ -16,7 +16,7 @@ from wharfd_console.live import follow
 from .conftest import HOSTILE, OPERATOR
 from .test_html import Reader
 
-ALL = "[plugins.integrations]\n[plugins.netbanx]\n[plugins.webhooks]\n"
+ALL = "[plugins.integrations]\n[plugins.netbanx]\n[plugins.webhooks]\n[plugins.alerts]\n"
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 STATIC = Path(wharfd_console.__file__).parent / "static"
 
@@ -28,7 +28,7 @@ def path_of(page):
 async def test_every_page_is_shown_to_admin_and_operator(console):
     async with console(ALL) as d:
         pages = [page for _, page in d.context("console").plugins.declared(ConsolePage)]
-        assert len(pages) == 15
+        assert len(pages) == 16
         for token in ("", OPERATOR):
             for page in pages:
                 if page.path in ("neighbour/broken", "neighbour/missing"):
@@ -182,3 +182,37 @@ def test_no_file_names_another_host(file):
     addresses = re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", file.read_text(encoding="utf-8"))
     assert set(addresses) <= {"http://www.w3.org"}
     assert "@import" not in file.read_text(encoding="utf-8")
+
+
+SOURCE = """[plugins.webhooks]
+[plugins.netbanx]
+signature_validation = false
+[plugins.netbanx.sources.netbanx]
+scheme = "paysafe"
+paths = ["/api/webhooks/netbanx"]
+stored_keys = true
+"""
+
+
+async def test_one_delivery_and_one_event_are_shown_whole(console):
+    async with console(SOURCE) as d:
+        made = await d.post(
+            "/api/v1/webhooks",
+            {"url": "https://hook.invalid/x", "events": ["payment.received"], "owner": "ann"},
+        )
+        sent = (await d.post(f"/api/v1/webhooks/{made.json()['id']}/test")).json()["delivery"]["id"]
+        page = (await d.get(f"/console/webhooks/deliveries?id={sent}")).body.decode()
+        assert "Why it is where it is" in page
+        assert "hook.invalid cannot be resolved" in page
+        assert f'data-path="/api/v1/deliveries/{sent}/resend"' in page
+        assert (await d.get("/console/webhooks/deliveries?id=dlv_none")).status == 404
+
+        body = b'{"eventName":"PAYMENT_COMPLETED","payload":{"id":"<script>alert(1)</script>"}}'
+        assert (await d.deliver("/api/webhooks/netbanx", body)).status == 200
+        (event,) = (await d.get("/api/v1/webhook-events")).json()["items"]
+        page = (await d.get(f"/console/netbanx/events?id={event['id']}")).body.decode()
+        assert "PAYMENT_COMPLETED" in page
+        assert "&lt;script&gt;alert(1)" in page
+        assert "<script>alert" not in page
+        assert "/api/v1/webhook-events/replay" in page
+        assert event["id"] in (await d.get("/console/netbanx/events?source=netbanx")).body.decode()
