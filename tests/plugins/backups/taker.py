@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import trio
+
+from wharfd import Folder, Packing, choose_confinement, find_binaries
 from wharfd_backups.engine.programs import Programs
 from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.engine.taking import Order, take
-
-from wharfd import Folder, Packing, choose_confinement, find_binaries
 
 
 async def main(dsn, folder, name, recipient, step):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from wharfd_backups.model.targets import LATEST
 from wharfd_backups.restoring.drilling import verify_place
 
@@ -77,7 +78,7 @@ async def test_a_receiver_that_is_killed_goes_on_without_a_gap(world):
                     os.kill(int(process.name), signal.SIGKILL)
         lsn = await world.lsn()
         await world.archived(receiver, lsn)
-        assert await receiver.look_for_gaps(None) == []
+        assert await receiver.look_for_gaps() == []
     async with world.restored(LATEST):
         pass
 
@@ -100,4 +101,4 @@ async def test_a_slot_that_was_given_up_is_made_anew_and_said(world):
             await receiver.archive()
         await world.archived(receiver, await world.lsn())
         assert receiver.state.lost_slot
-        assert await receiver.look_for_gaps(None)
+        assert await receiver.look_for_gaps()
