@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import trio
-
 from wharfd import PluginContext, Schedule
 
 from . import upkeep, work
 from .config import Settings
-from .model.wal import lsn_of
 
 Context = PluginContext[Settings]
 ACTOR = "schedule"
@@ -40,9 +37,7 @@ async def look(ctx: Context) -> None:
     keeper = upkeep.keeper_of(ctx)
     if keeper.receiver is None:
         return
-    entries, _ = await trio.to_thread.run_sync(keeper.storehouse.entries)
-    starts = [e.start_lsn for e in entries if e.system == keeper.facts.system and e.start_lsn]
-    gaps = await keeper.receiver.look_for_gaps(min(starts, key=lsn_of, default=None))
+    gaps = await keeper.receiver.look_for_gaps()
     for gap in gaps:
         ctx.log.error("log_gap", missing=str(gap))
     if keeper.receiver.state.lost_slot:

@@ -18,12 +18,13 @@ import trio
 
 from wharfd import Packing, StorageError, WharfdError, pack
 
-from ..model.wal import Gap, header_fits, holes, is_history, is_segment, lsn_of
+from ..model.wal import Gap, Segment, header_fits, holes, is_history, is_segment, lsn_of
 from .programs import ProgramFailed, Programs
 from .storehouse import Storehouse
 
 SLOT = "wharfd_backups"
 _SLOT_STATE = f"SELECT wal_status, active FROM pg_replication_slots WHERE slot_name = '{SLOT}'"
+_MAKE_SLOT = f"SELECT pg_create_physical_replication_slot('{SLOT}', true)"
 _DROP_SLOT = f"SELECT pg_drop_replication_slot('{SLOT}')"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
@@ -76,6 +77,10 @@ class Receiver:
     ) -> None:
         """Receive and archive until cancelled; trouble is noted, logged and tried again."""
         self.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            await self.prepare_slot()  # before the first backup that may be asked for
+        except WharfdError as error:
+            self.state.reason = str(error)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive_for_ever)
             nursery.start_soon(self._archive_for_ever, every_seconds)
@@ -112,9 +117,8 @@ class Receiver:
             await trio.to_thread.run_sync(self._lay_aside)
             rows = []
         if not rows:
-            bare, _ = self._programs.environment(self._dsn)
-            options = ["--create-slot", "--if-not-exists", "-S", SLOT, "-w", "-d", bare]
-            await self._programs.call("pg_receivewal", *options, dsn=self._dsn)
+            # It holds back the log from this very moment on, whenever the receiver gets to connect.
+            await self._programs.rows(self._dsn, _MAKE_SLOT)
 
     def _lay_aside(self) -> None:
         """Rename the unfinished file: the receiver would ask the server to go on from it, in vain."""
@@ -187,12 +191,20 @@ class Receiver:
     def _whole(self) -> list[Path]:
         return sorted(p for p in self.incoming.iterdir() if is_segment(p.name) or is_history(p.name))
 
-    async def look_for_gaps(self, from_lsn: str | None) -> list[Gap]:
-        """Find missing files in the archive from the oldest kept backup on; kept in `state.gaps`."""
+    async def look_for_gaps(self) -> list[Gap]:
+        """Find the log files that kept backups need and that are missing; kept in `state.gaps`."""
 
         def look() -> list[Gap]:
-            names = [name for name in self._storehouse.log_files(self._system) if is_segment(name)]
-            return holes(names, lsn_of(from_lsn) if from_lsn else 0, self._segment_bytes)
+            entries = [e for e in self._storehouse.entries()[0] if e.system == self._system]
+            names = {name for name in self._storehouse.log_files(self._system) if is_segment(name)}
+            starts = []
+            for entry in entries:
+                if entry.start_lsn and entry.end_lsn and entry.timeline:
+                    first, last = lsn_of(entry.start_lsn), lsn_of(entry.end_lsn)
+                    starts.append(first)
+                    own = range(first // entry.segment_bytes, last // entry.segment_bytes)
+                    names |= {Segment(entry.timeline, n, entry.segment_bytes).name for n in own}
+            return holes(names, min(starts, default=0), self._segment_bytes)
 
         self.state.gaps = await trio.to_thread.run_sync(look)
         return self.state.gaps
