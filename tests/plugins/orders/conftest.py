@@ -34,9 +34,7 @@ class Orders:
         self.d = daemon
 
     async def send(self, body, query="", headers=NDJSON, expect=201, **options):
-        answer = await self.d.request(
-            "POST", f"/api/bulk-orders{query}", body, headers=headers, **options
-        )
+        answer = await self.d.request("POST", f"/api/bulk-orders{query}", body, headers=headers, **options)
         assert answer.status == expect, (answer.status, answer.body)
         return answer.json()
 
