@@ -23,6 +23,7 @@ from .reading import Limits, Malformed, Parser, Row, format_of, make_parser
 from .spool import Spool
 
 MOST_REPORTED = 1000
+_LEAST_BYTES = 16_384
 _STEP_BYTES = 65_536  # parsed at a time, so that others get their turn
 
 
@@ -146,16 +147,28 @@ async def read_upload(
 
 async def _read(upload: Upload, parser: Parser, chunks: AsyncIterator[bytes], limits: Limits) -> None:
     digest = hashlib.sha256()
+    waiting = bytearray()
     async for chunk in chunks:
         digest.update(chunk)
         upload.size += len(chunk)
-        for start in range(0, len(chunk), _STEP_BYTES):
-            for row in parser.feed(chunk[start : start + _STEP_BYTES]):
-                _take(upload, row, limits)
-            await trio.lowlevel.checkpoint()
+        waiting += chunk
+        # A row that is not complete is read again with the next piece. Tiny pieces, sent by mistake or on
+        # purpose, are therefore collected first.
+        if len(waiting) < _LEAST_BYTES:
+            continue
+        await _feed(upload, parser, bytes(waiting), limits)
+        waiting.clear()
+    await _feed(upload, parser, bytes(waiting), limits)
     for row in parser.end():
         _take(upload, row, limits)
     upload.sha256 = digest.digest()
+
+
+async def _feed(upload: Upload, parser: Parser, data: bytes, limits: Limits) -> None:
+    for start in range(0, len(data), _STEP_BYTES):
+        for row in parser.feed(data[start : start + _STEP_BYTES]):
+            _take(upload, row, limits)
+        await trio.lowlevel.checkpoint()
 
 
 def _take(upload: Upload, row: Row, limits: Limits) -> None:

@@ -73,7 +73,7 @@ class HttpExecutor:
         except OutboundError as error:
             self.breaker.failed()
             if error.request_sent == "none":
-                return NotDone(f"{error.kind}: {error}", all_wait=self.breaker.wait_seconds() > 0)
+                return NotDone(f"{error.kind}: {error}", all_wait=True)  # no order is to blame for that
             return Unknown(f"{error.kind}: {error}")
         if response.status >= 500 or response.status in _SETTING_WRONG:
             self.breaker.failed()

@@ -55,7 +55,10 @@ class JsonParser:
 
     def feed(self, data: bytes) -> Iterator[Row]:
         """Give the orders that are complete with this piece."""
-        self._buffer = self._buffer[self._at :] + self._source.take(data)
+        yield from self._read(self._source.take(data))
+
+    def _read(self, piece: bytes) -> Iterator[Row]:
+        self._buffer = self._buffer[self._at :] + piece
         self.detected["encoding"] = self._source.encoding or "utf-8"
         self._at = 0
         while self._step():
@@ -66,7 +69,8 @@ class JsonParser:
             raise Malformed("row_too_long", f"an order is longer than {limit} bytes", row=self._number + 1)
 
     def end(self) -> Iterator[Row]:
-        """Check that the document is complete."""
+        """Give what is left, and check that the document is complete."""
+        yield from self._read(self._source.take(b"", final=True))
         self._skip()
         if self._state == "start" and self._at == len(self._buffer):
             raise Malformed("empty", "the body is empty")
@@ -74,7 +78,6 @@ class JsonParser:
             raise Malformed("cut", "the JSON ends in the middle", row=self._number)
         if self._at != len(self._buffer):
             raise Malformed("malformed", "something follows the end of the JSON document")
-        return iter(())
 
     # -- one step of the grammar --------------------------------------------------------------------
 

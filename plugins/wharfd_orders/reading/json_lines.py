@@ -21,13 +21,19 @@ class Utf8Source:
     def __init__(self, charset: str | None) -> None:
         self._charset = charset
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._head = b""
         self.encoding = ""
 
-    def take(self, data: bytes) -> bytes:
-        """Return the piece as UTF-8; plain UTF-8 passes through unchecked. Raises `Malformed`."""
+    def take(self, data: bytes, *, final: bool = False) -> bytes:
+        """Return the piece as UTF-8; plain UTF-8 passes through unchecked. Raises `Malformed`.
+
+        The first few bytes are kept back until they show whether they are a mark.
+        """
         if not self.encoding:
-            if len(data) < 4 and not data.strip():
+            self._head += data
+            if len(self._head) < 4 and not final:
                 return b""
+            data, self._head = self._head, b""
             self.encoding, mark = detect_encoding(data[:8], self._charset or "utf-8")
             data = data[mark:]
             if self.encoding != "utf-8":
@@ -35,7 +41,7 @@ class Utf8Source:
         if self._decoder is None:
             return data
         try:
-            return self._decoder.decode(data).encode()
+            return self._decoder.decode(data, final).encode()
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
             raise Malformed("encoding", f"the file is not {self.encoding} as its beginning says") from error
 
@@ -57,7 +63,9 @@ class JsonLinesParser:
 
     def feed(self, data: bytes) -> Iterator[Row]:
         """Give the rows whose line ends in this piece."""
-        piece = self._source.take(data)
+        yield from self._lines(self._source.take(data))
+
+    def _lines(self, piece: bytes) -> Iterator[Row]:
         self.detected["encoding"] = self._source.encoding or "utf-8"
         lines = (self._rest + piece).split(b"\n")
         self._rest = lines.pop()
@@ -73,6 +81,7 @@ class JsonLinesParser:
 
     def end(self) -> Iterator[Row]:
         """Give the last row, whose line has no end."""
+        yield from self._lines(self._source.take(b"", final=True))
         if self._rest.strip() or self._skipping:
             row = self._read(self._rest)
             self._rest = b""

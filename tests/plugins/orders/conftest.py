@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 import trio
@@ -64,6 +66,12 @@ class Orders:
                 if condition(view):
                     return view
                 await trio.sleep(0.02)
+
+
+@pytest.fixture
+def kit():
+    """The names above, for test modules, which cannot import this one."""
+    return SimpleNamespace(order=order, lines=lines, NDJSON=NDJSON, CSV=CSV, Orders=Orders)
 
 
 @pytest.fixture
