@@ -61,6 +61,11 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster lives."""
+        return self._process is not None and self._process.poll() is None
+
     async def start(self) -> None:
         """Start the server and wait until it accepts; tries again while a killed one's children still end."""
         with trio.fail_after(_START_SECONDS):
@@ -92,6 +97,35 @@ class Server:
         signals = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
         self._process.send_signal(signals[how])
         await trio.to_thread.run_sync(self._process.wait, 60)
+
+    async def make_standby(self, folder: Path) -> Server:
+        """Make a standby that follows this server and has every commit before it is acknowledged."""
+        standby = Server(folder)
+        standby._confinement, standby._bin, standby.version = self._confinement, self._bin, self.version
+        folder.mkdir(mode=0o700)
+        self._confinement.give(folder)
+        source = f"host={self.folder} user=postgres application_name=standby"
+        await trio.run_process(
+            self._confinement.command(
+                self._bin / "pg_basebackup",
+                *("-d", source, "-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast"),
+            ),
+            capture_stdout=True,
+            capture_stderr=True,
+            **self._confinement.options(),
+        )
+        await standby.start()
+        await self.query("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        await self.query("postgres", "SELECT pg_reload_conf()")
+        synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        with trio.fail_after(_START_SECONDS):
+            while await self.query("postgres", synchronous) != [["1"]]:
+                await trio.sleep(0.05)
+        return standby
+
+    async def promote(self) -> None:
+        """Make a standby the primary."""
+        await self.query("postgres", "SELECT pg_promote()")
 
     async def make_database(self, name: str) -> None:
         """Make an empty database."""

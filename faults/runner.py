@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import trio
 
-from .checker import judge
+from .checker import Verdict
 from .postgres import Server
 from .results import Result, describe_versions, now
 from .stage import Scenario, Stage
@@ -62,9 +63,17 @@ async def play(
                 await _act(scenario, stage)
             if limit.cancelled_caught:
                 stage.broken.append(f"not done within {longest * patience:g} s")
-            verdict = await judge(server, database, workload, stage.ledger.path)
+            if stage.verdict is None:
+                try:
+                    await stage.judge()
+                except CalledProcessError as error:
+                    stage.broken.append(f"it could not be judged: {error.stderr.decode(errors='replace')}")
+            verdict = stage.verdict or Verdict(stage.ledger.acknowledged, (), (), (), ())
         finally:
             stage.close()
+            with trio.CancelScope(shield=True):
+                for extra in stage.servers:
+                    await extra.stop("immediate")
             if keep is not None:
                 for file in (stage.ledger.path, *(daemon.log for daemon in stage.daemons)):
                     if file.exists():
@@ -106,6 +115,8 @@ async def _act(scenario: Scenario, stage: Stage) -> None:
     except Exception as error:
         stage.broken.append(f"{type(error).__name__}: {error}")
         stage.note(traceback.format_exc())
+        return
+    if stage.verdict is not None:
         return
     stage.expect(await stage.settled(), f"work was still open {stage.settle_seconds:g} s after the end")
     quarantined = stage.quarantined()

@@ -59,11 +59,13 @@ class Stage:
         self.key = base64.b64encode(self.random.randbytes(32)).decode()  # all daemons of a database share it
         self.ledger = Ledger(folder / "ledger")
         self.daemons: list[Daemon] = []
+        self.servers: list[Server] = []  # of this scenario alone
         self.loads: list[Load] = []
         self.recoveries: list[float] = []
         self.notes: list[str] = []
         self.broken: list[str] = []
         self.settle_seconds = 90.0
+        self.verdict: checker.Verdict | None = None
         self.patience = patience
 
     def scale(self, short: float, full: float) -> float:
@@ -92,18 +94,24 @@ class Stage:
         activated: bool = False,
         environ: dict[str, str] | None = None,
         folder: Path | None = None,
+        hosts: str | None = None,
     ) -> Daemon:
-        """Make a daemon on the scenario's database; `port` leads there through a proxy.
+        """Make a daemon on the scenario's database; `port` leads there through a proxy, `hosts` are several.
 
         `ingest`, `core` and `plugin` are lines of `[ingest]`, of `[daemon]` and of the workload's table.
         """
         name = "abcdefgh"[len(self.daemons)]
+        app, owner = (self.server.url(self.database, user, port) for user in ("wharfd_app", "wharfd_owner"))
+        if hosts is not None:
+            app, owner = (
+                f"postgresql://{u}@/{self.database}?host={hosts}" for u in ("wharfd_app", "wharfd_owner")
+            )
         config = "\n".join(
             [
                 ingest,
                 "[database]",
-                f'url = "{self.server.url(self.database, "wharfd_app", port)}"',
-                f'owner_url = "{self.server.url(self.database, "wharfd_owner", port)}"',
+                f'url = "{app}"',
+                f'owner_url = "{owner}"',
                 "[secrets]",
                 f'key = "{self.key}"',
                 "[daemon]",
@@ -184,6 +192,10 @@ class Stage:
                     except ValueError:
                         found["(unreadable)"] += 1
         return found
+
+    async def judge(self) -> None:
+        """Let the checker compare now; for a scenario whose database does not outlive it."""
+        self.verdict = await checker.judge(self.server, self.database, self.workload, self.ledger.path)
 
     async def settled(self) -> bool:
         """Wait until spools and queues are empty; False when that does not happen in time."""
