@@ -364,7 +364,7 @@ async def test_answers_of_an_order_system(house, kit, receiver, script, result):
         requests = [(r.method, r.path) for r in receiver.requests]
         assert requests[0] == ("POST", "/orders")
         assert requests.count(("POST", "/orders")) == (
-            2 if script[0:1] and len(script) == 3 or result[1] == "7" else 1
+            2 if (script[0:1] and len(script) == 3) or result[1] == "7" else 1
         )
         first = receiver.requests[0]
         key, stamp = first.header("idempotency-key"), first.header("wharfd-timestamp")
