@@ -83,7 +83,7 @@ async def test_every_query_of_the_dashboard_runs(metrics, tmp_path):
             process = await nursery.start(trio.run_process, command)
             try:
                 with trio.fail_after(30):
-                    while not await scraped(ask):  # noqa: ASYNC110  (another program: it can only be asked)
+                    while not await scraped(ask):
                         await trio.sleep(0.2)
                 found = {query: await ask(query) for query in QUERIES}
             finally:
