@@ -18,6 +18,7 @@ from .vocabulary import Meaning, interpret, normalise_name
 
 # Far deeper than any provider nests, far below where decoders give up (which depends on the caller's stack).
 MAX_DEPTH = 100
+_BRACKETS = re.compile(rb'"(?:[^"\\\\]|\\\\.)*+"?|[\[\]{}]', re.DOTALL)  # strings are passed over whole
 # What a column takes of a text the provider chose.
 MAX_TEXT = 255
 
@@ -134,38 +135,34 @@ def read_object(body: bytes) -> dict[str, Any] | Unreadable:
     """Decode a JSON object, or say in a sentence why it is none."""
     if not body.strip():
         return Unreadable("the body is empty")
+    # Before decoding: how deep a decoder can go without overrunning the stack is not ours to say.
+    if _too_deep(body):
+        return Unreadable(f"the JSON is nested deeper than {MAX_DEPTH} levels")
     try:
         document = _decode(body)
-    except RecursionError:
-        return Unreadable(f"the JSON is nested deeper than {MAX_DEPTH} levels")
     except UnicodeDecodeError:
         return Unreadable("the body is not valid UTF-8")
     except UNREADABLE as error:
         return Unreadable(f"the body is not JSON that can be read ({error})"[:MAX_TEXT])
     if not isinstance(document, dict):
         return Unreadable(f"the JSON is {_kind(document)} and not an object")
-    if _too_deep(body, document):
-        return Unreadable(f"the JSON is nested deeper than {MAX_DEPTH} levels")
     return document
 
 
-def _too_deep(body: bytes, document: dict[str, Any]) -> bool:
+def _too_deep(body: bytes) -> bool:
     # Fewer brackets than levels cannot be too deep: true of nearly every body, and cheap to see.
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return False
-    level: list[Any] = [document]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for value in level:
-            below += [v for v in (value.values() if isinstance(value, dict) else value) if _holds(v)]
-        if not below:
-            return False
-        level = below
-    return True
-
-
-def _holds(value: Any) -> bool:
-    return isinstance(value, dict | list)
+    depth = 0
+    for found in _BRACKETS.finditer(body):
+        first = body[found.start()]
+        if first in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif first in b"}]":
+            depth -= 1
+    return False
 
 
 def find_doubled_keys(body: bytes) -> list[str]:
