@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 TABLE = {
     "core": ("Start, stop and idle of a real process", "--rounds 3 --idle 15"),
     "work_engine": ("The work engine beside a bare claim/finish loop", "--rows 20000 --rounds 3"),
-    "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 4000 --rounds 3"),
+    "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 20000 --rounds 3"),
     "ingest_listener": ("The ingest listener beside hypercorn, without storage", "--rounds 5 --seconds 1"),
     "ingest_durable": ("Durable accepted webhooks beside other stacks", "--rounds 2 --seconds 3"),
     "http_dispatch": ("What the API server adds to a request", ""),
@@ -85,7 +85,7 @@ def write_page() -> None:
     lines = [
         "# What the benches measured",
         "",
-        "Written by `python -m bench` (`make bench`). Client, daemon, peers and PostgreSQL share one machine.",
+        "Written by `python -m bench` (`make bench`). Client, daemon, peers and PostgreSQL share a machine.",
         "Where the load stands above 1 it was busy with other work: read ratios, which were taken within",
         "interleaved rounds, before bare figures. PostgreSQL has fsync on wherever something is stored.",
         "",
