@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wharfd import Delivery, IngestRoute, PluginContext, Transaction
-from wharfd import IngestReply as Reply  # type: ignore[attr-defined]
+from wharfd import IngestReply as Reply
 
 from ..config import Settings, Success
 from ..schemes import Answer, Reason

@@ -36,7 +36,7 @@ FINE = {
 
 
 async def test_the_zoo_is_recorded_and_harms_nobody(opened, quick, receiver):
-    settings = quick(timeout=timedelta(seconds=2), delays=(3600,), open_after=100)
+    settings = quick(timeout=timedelta(seconds=1.2), delays=(3600,), open_after=100)
     async with opened(settings) as house:
         ids = {}
         for name, (make, _, _) in ZOO.items():
