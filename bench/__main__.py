@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 TABLE = {
     "core": ("Start, stop and idle of a real process", "--rounds 3 --idle 15"),
     "work_engine": ("The work engine beside a bare claim/finish loop", "--rows 20000 --rounds 3"),
-    "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 4000 --rounds 3"),
+    "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 20000 --rounds 3"),
     "ingest_listener": ("The ingest listener beside hypercorn, without storage", "--rounds 5 --seconds 1"),
     "ingest_durable": ("Durable accepted webhooks beside other stacks", "--rounds 2 --seconds 3"),
     "http_dispatch": ("What the API server adds to a request", ""),

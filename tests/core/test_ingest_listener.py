@@ -414,17 +414,20 @@ async def test_connections_beyond_the_cap_are_told_and_closed():
 
 
 async def test_at_the_cap_an_idle_connection_gives_way():
-    async with listening(limits=ListenerLimits(connections=2)) as harness:
-        async with await harness.connect() as kept, await harness.connect() as silent:
-            await kept.send_all(GET_HOOK)
-            assert (await read_answer(kept))[0] == 200
-            await condition(lambda: harness.statistics.connections == 2)
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            assert statuses(await harness.talk(GET_HOOK)) == [200]
-            assert await silent.receive_some() == b""
-            assert harness.observer.away == []
-            await kept.send_all(GET_HOOK)  # it has spoken before, so it had longer to go
-            assert (await read_answer(kept))[0] == 200
+    async with (
+        listening(limits=ListenerLimits(connections=2)) as harness,
+        await harness.connect() as kept,
+        await harness.connect() as silent,
+    ):
+        await kept.send_all(GET_HOOK)
+        assert (await read_answer(kept))[0] == 200
+        await condition(lambda: harness.statistics.connections == 2)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert statuses(await harness.talk(GET_HOOK)) == [200]
+        assert await silent.receive_some() == b""
+        assert harness.observer.away == []
+        await kept.send_all(GET_HOOK)  # it has spoken before, so it had longer to go
+        assert (await read_answer(kept))[0] == 200
 
 
 async def test_connections_of_one_client_are_capped():
