@@ -205,9 +205,12 @@ async def test_an_upload_cut_in_the_middle(orders, kit):
     await stream.send_all(head.encode() + kit.lines(100))
     await stream.aclose()
     released = sql("test.keys", "SELECT count(*) FROM orders.keys")
-    with trio.fail_after(10):
-        while orders.d.context("orders").state["parts"].uploads.borrowed_tokens:
-            await trio.sleep(0.01)
+    uploads = orders.d.context("orders").state["parts"].uploads
+
+    async def given_up():
+        return uploads.borrowed_tokens == 0
+
+    await kit.until(given_up)
     assert await stored(orders) == [0, 0, 0]
     assert await orders.d.db.fetchval(released) == 0
     view = await orders.send(kit.lines(100), headers=kit.NDJSON | {"Idempotency-Key": "cut"})

@@ -231,10 +231,12 @@ async def test_an_unknown_outcome_is_asked_for_and_never_sent_again(house, kit):
     )
     async with house(mine) as orders:
         batch = (await orders.send(kit.lines(3), "?executor=mine"))["batchId"]
-        with trio.fail_after(10):
-            while len(mine.executed) < 3 or len(mine.asked) < 3:
-                await hurry(orders)
-                await trio.sleep(0.02)
+
+        async def reached():
+            await hurry(orders)
+            return len(mine.executed) >= 3 and len(mine.asked) >= 3
+
+        await kit.until(reached, 10)
         done = await orders.finished(batch)
         assert (done["status"], [r["modelOrderId"] for r in done["results"]]) == (
             "completed", ["found-0", "found-1", "found-2"],
@@ -246,10 +248,12 @@ async def test_when_nobody_can_be_asked_a_person_decides(house, kit):
     mine = Recorder("mine", lambda order: Unknown("the line went dead"))
     async with house(mine) as orders:
         batch = (await orders.send(kit.lines(3), "?executor=mine"))["batchId"]
-        with trio.fail_after(10):
-            while set((await states(orders)).values()) != {"held"}:
-                await hurry(orders)
-                await trio.sleep(0.02)
+
+        async def reached():
+            await hurry(orders)
+            return set((await states(orders)).values()) == {"held"}
+
+        await kit.until(reached, 10)
         view = await orders.get(f"/{batch}")
         assert (view["status"], view["phase"], view["unknown"], view["completedAt"]) == (
             "processing", "needs_attention", 3, None,
@@ -296,10 +300,12 @@ async def test_an_idempotent_system_is_sent_the_same_key_again(house, kit):
     mine = Recorder("mine", answer, idempotent=True)
     async with house(mine) as orders:
         batch = (await orders.send(kit.lines(2), "?executor=mine"))["batchId"]
-        with trio.fail_after(10):
-            while len(tries) < 4:
-                await hurry(orders)
-                await trio.sleep(0.02)
+
+        async def reached():
+            await hurry(orders)
+            return len(tries) >= 4
+
+        await kit.until(reached, 10)
         assert (await orders.finished(batch))["status"] == "completed"
         assert sorted(tries) == ["house:R-0", "house:R-0", "house:R-1", "house:R-1"]
         assert mine.asked == []
@@ -312,10 +318,12 @@ async def test_what_an_executor_raises_leaves_the_outcome_unknown(house, kit):
     mine = Recorder("mine", answer)
     async with house(mine) as orders:
         batch = (await orders.send(kit.lines(1), "?executor=mine"))["batchId"]
-        with trio.fail_after(10):
-            while (await states(orders)) != {0: "held"}:
-                await hurry(orders)
-                await trio.sleep(0.02)
+
+        async def reached():
+            await hurry(orders)
+            return (await states(orders)) == {0: "held"}
+
+        await kit.until(reached, 10)
         assert len(mine.executed) == 1
         assert (await orders.get(f"/{batch}"))["unknown"] == 1
 
@@ -355,16 +363,18 @@ async def test_answers_of_an_order_system(house, kit, receiver, script, result):
     receiver.script(*script)
     async with house(config=HTTP.format(url=receiver.url)) as orders:
         batch = (await orders.send(kit.lines(1), "?executor=http"))["batchId"]
-        with trio.fail_after(15):
-            while not (view := await orders.get(f"/{batch}"))["completedAt"]:
-                await hurry(orders)
-                await trio.sleep(0.02)
-        (row,) = view["results"]
+
+        async def reached():
+            await hurry(orders)
+            return (await orders.get(f"/{batch}"))["completedAt"]
+
+        await kit.until(reached, 15)
+        (row,) = (await orders.get(f"/{batch}"))["results"]
         assert (row["status"], row["modelOrderId"], row["code"]) == result
         requests = [(r.method, r.path) for r in receiver.requests]
         assert requests[0] == ("POST", "/orders")
         assert requests.count(("POST", "/orders")) == (
-            2 if script[0:1] and len(script) == 3 or result[1] == "7" else 1
+            2 if (script[0:1] and len(script) == 3) or result[1] == "7" else 1
         )
         first = receiver.requests[0]
         key, stamp = first.header("idempotency-key"), first.header("wharfd-timestamp")
@@ -379,14 +389,18 @@ async def test_an_order_system_that_is_away_costs_no_attempt(house, kit, receive
     async with house(config=config) as orders:
         batch = (await orders.send(kit.lines(3), "?executor=http"))["batchId"]
         context = orders.d.context("orders")
-        with trio.fail_after(10):
-            while not await wharfd_orders.watching.find_open_breaker(context):
-                await hurry(orders)
-                await trio.sleep(0.02)
+
+        async def reached():
+            await hurry(orders)
+            return await wharfd_orders.watching.find_open_breaker(context)
+
+        await kit.until(reached, 10)
         assert (await wharfd_orders.watching.check_order_system(context)).state == "degraded"
-        with trio.fail_after(10):
-            while any(state == "running" for state in (await states(orders)).values()):
-                await trio.sleep(0.02)
+
+        async def reached():
+            return "running" not in (await states(orders)).values()
+
+        await kit.until(reached, 10)
         rows = await orders.d.db.fetch(STATES)
         assert [(row["sent_at"], row["attempts"]) for row in rows] == [(None, 0)] * 3
         await orders.act(batch, "cancel")
