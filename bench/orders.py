@@ -61,7 +61,16 @@ class Daemon:
             f'[log]\nlevel = "warning"\n[plugins.orders]\norder_events = {events}\n'
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "wharfd", "run", "--config", str(config), "--state-dir", str(folder / "state")]
+            [
+                sys.executable,
+                "-m",
+                "wharfd",
+                "run",
+                "--config",
+                str(config),
+                "--state-dir",
+                str(folder / "state"),
+            ]
         )
         for _ in range(600):
             try:
@@ -74,7 +83,9 @@ class Daemon:
 
     token = ""
 
-    def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json"
+    ) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         connection.request(method, path, body=body, headers=headers, encode_chunked=body is not None)
@@ -164,7 +175,9 @@ async def plain(socket: str, single: int, many: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--orders", type=int, default=100_000)
-    parser.add_argument("--lines", type=int, default=1_000_000, help="for the memory of an upload; 0: leave out")
+    parser.add_argument(
+        "--lines", type=int, default=1_000_000, help="for the memory of an upload; 0: leave out"
+    )
     parser.add_argument("--port", type=int, default=18470)
     parser.add_argument("--events", default='["updated", "completed", "failed"]')
     arguments = parser.parse_args()
@@ -179,8 +192,8 @@ def main() -> None:
                 watch.start()
                 seconds, _ = daemon.upload(arguments.lines, "M", "?validateOnly=true")
                 watch.over.set()
-                print(f"{arguments.lines:,} lines checked, loaded and rolled back in {seconds:.1f} s; RSS "
-                      f"{before:.0f} MB before, {watch.peak:.0f} MB at most (+{watch.peak - before:.0f})")  # fmt: skip
+                print(f"{arguments.lines:,} lines checked, loaded and rolled back in {seconds:.1f} s")
+                print(f"RSS {before:.0f} MB before, {watch.peak:.0f} MB at most (+{watch.peak - before:.0f})")
         finally:
             daemon.stop()
 

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from .db import Transaction as Transaction
     from .db import quoted as quoted
     from .db import sql as sql
+    from .db.embedded import Binaries as Binaries
+    from .db.embedded import Confinement as Confinement
+    from .db.embedded import choose_confinement as choose_confinement
+    from .db.embedded import find_binaries as find_binaries
+    from .db.inspection import ServerHealth as ServerHealth
+    from .db.inspection import server_health as server_health
+    from .db.partitions import Partition as Partition
+    from .db.partitions import ensure_months as ensure_months
+    from .db.partitions import ensure_range as ensure_range
+    from .db.partitions import missing_months as missing_months
+    from .db.partitions import partitions_of as partitions_of
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
     from .declare import Command as Command
@@ -55,6 +66,7 @@ if TYPE_CHECKING:
     from .errors import SecretError as SecretError
     from .errors import ServiceUnavailable as ServiceUnavailable
     from .errors import StatementTimeout as StatementTimeout
+    from .errors import StorageError as StorageError
     from .errors import UrlRefused as UrlRefused
     from .errors import WharfdError as WharfdError
     from .hookspecs import hookimpl as hookimpl
@@ -92,10 +104,25 @@ if TYPE_CHECKING:
     from .ingest import Delivery as Delivery
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
+    from .metrics import Sample as Sample
     from .redaction import names_a_secret as names_a_secret
     from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
     from .secrets import Vault as Vault
+    from .storage import Folder as Folder
+    from .storage import Packed as Packed
+    from .storage import Packing as Packing
+    from .storage import Place as Place
+    from .storage import PlaceSettings as PlaceSettings
+    from .storage import copy_object as copy_object
+    from .storage import make_identity as make_identity
+    from .storage import open_place as open_place
+    from .storage import pack as pack
+    from .storage import read_object as read_object
+    from .storage import recipient_of as recipient_of
+    from .storage import sync_folder as sync_folder
+    from .storage import unpack as unpack
+    from .storage import write_durably as write_durably
     from .work import Again as Again
     from .work import Batch as Batch
     from .work import Bury as Bury
@@ -118,11 +145,14 @@ _HOMES = {
     "config": "option",
     "context": "Hooks PluginContext",
     "db": "Database Queries Record Statement Transaction quoted sql",
+    "db.inspection": "ServerHealth server_health",
+    "db.embedded": "Binaries Confinement choose_confinement find_binaries",
+    "db.partitions": "Partition ensure_months ensure_range missing_months partitions_of",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
-    "SecretError ServiceUnavailable StatementTimeout UrlRefused WharfdError",
+    "SecretError ServiceUnavailable StatementTimeout StorageError UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict EventStream SentEvent FieldError Forbidden Gone HttpProblem Invalid "
     "NotFound Page Reply Request Stream TooMany Unavailable UnsupportedMediaType decode_cursor "
@@ -131,9 +161,11 @@ _HOMES = {
     "check_header parse_url",
     "ids": "new_id",
     "ingest": "Delivery IngestReply",
-    "metrics": "PluginMetrics",
+    "metrics": "PluginMetrics Sample",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
+    "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "
+    "read_object recipient_of sync_folder unpack write_durably",
     "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
 _PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -18,6 +18,7 @@ import trio
 
 from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
+from .contracts.database import DATABASE_SERVER
 from .core_routes import core_routes
 from .db import open_bridge
 from .db.bridge import unwrapped
@@ -162,12 +163,13 @@ async def run(
         async with (
             open_bridge() as bridge,
             trio.open_nursery() as ground,
-            opened_database(bridge, core, state, ground) as db,
+            opened_database(bridge, core, state, ground) as (db, server),
         ):
-            await migrate(db, registry)
+            await migrate(db, registry, server, state)
             supervisor = Supervisor()
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
+                lives.services.offer("core", DATABASE_SERVER, server)
                 async with open_intake(core.ingest, lives) as intake, trio.open_nursery() as background:
                     health = open_health(lives, supervisor, intake.keeper)
                     routes = core_routes(
@@ -225,9 +227,9 @@ async def initialise(prepared: Prepared) -> None:
         async with (
             open_bridge() as bridge,
             trio.open_nursery() as ground,
-            opened_database(bridge, core, state, ground) as db,
+            opened_database(bridge, core, state, ground) as (db, server),
         ):
-            await migrate(db, prepared.registry)
+            await migrate(db, prepared.registry, server, state)
             async with open_machinery(bridge, db, core, state, node=node_name(core)):
                 ground.cancel_scope.cancel()
 

@@ -83,6 +83,9 @@ class Route:
     `body` is a msgspec type (decoded and validated before the handler runs), `bytes`, or None; with
     `stream=True` the handler reads `request.stream()` itself in constant memory.
     `query` is a msgspec Struct the query string is converted to. `returns` is documented in OpenAPI.
+
+    `page=True` is for people, not programs: the route stays out of OpenAPI. With `sign_in` a browser that
+    comes without credentials is sent to that path (303, the way back in `next`) instead of getting a 401.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -102,6 +105,8 @@ class Route:
     timeout_seconds: float = 30.0
     summary: str = ""
     deprecated: bool = False
+    page: bool = False
+    sign_in: str | None = None
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -114,6 +119,11 @@ class Route:
             f"scope {self.scope!r} is not area:verb",
         )
         _check(self.cache is None or self.method == "GET", self, f"{self.path}: only a GET can be cached")
+        _check(
+            self.sign_in is None or (self.page and self.method == "GET" and self.sign_in.startswith("/")),
+            self,
+            f"{self.path}: sign_in is a path, and for a GET with page=True",
+        )
         _check(
             not self.idempotent or self.method != "GET", self, f"{self.path}: a GET needs no Idempotency-Key"
         )

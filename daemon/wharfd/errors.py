@@ -177,6 +177,10 @@ class StateFolderError(WharfdError):
     """The state folder cannot be used."""
 
 
+class StorageError(WharfdError):
+    """A place for backups or archives cannot be used, or what lies there is not what was put there."""
+
+
 # -- Outbound HTTP -----------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ trouble alone. A plugin implements only the hooks it needs and takes only the ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -259,6 +260,19 @@ async def cleanup(ctx: PluginContext[Any]) -> None:
     Must not: count on `provision` having finished.
     Returns: nothing.
     Example: `await ctx.state.close()`
+    """
+
+
+@hookspec(firstresult=True)
+async def guard_migration(settings: Any, server: Any, state_dir: Path, pending: Sequence[str]) -> None:
+    """Make sure that a change of tables can be taken back: a backup first.
+
+    Called: at start, when migrations are pending on a database that is not new, before the first of them.
+    May: take as long as it needs, and raise, which leaves the database as it is and ends the start.
+    Must not: use anything but `server` (`contracts.database.DatabaseServer`) and its own folder `state_dir`;
+    no plugin runs yet.
+    Returns: nothing.
+    Example: `await take_backup(settings, server, reason=f"before {pending[0]}")`
     """
 
 

@@ -10,6 +10,7 @@ import trio
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     EventType,
     HealthCheck,
     IngestRoute,
@@ -25,6 +26,7 @@ from wharfd import (
 )
 from wharfd.contracts.payments import AccountStatusChanged, PaymentFailed, PaymentReceived, PaymentRefunded
 
+from . import console as _console
 from . import declared, reconciling, upkeep, watching
 from .acceptance.routes import ingest_routes
 from .api.analytics import renew
@@ -110,6 +112,12 @@ def register_health_checks(settings: Settings) -> Sequence[HealthCheck]:
 def register_commands(settings: Settings) -> Sequence[Command]:
     """`wharfd send`, `wharfd events`, `wharfd sources`."""
     return commands(settings)
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """Events and sources."""
+    return _console.PAGES
 
 
 @hookimpl

@@ -9,6 +9,7 @@ from typing import Any
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     EventType,
     HealthCheck,
     JobKind,
@@ -26,6 +27,7 @@ from wharfd import (
 from wharfd.contracts.webhooks import OPERATIONAL
 
 from . import commands, extension, watching
+from . import console as _console
 from .config import LEASE_SECONDS, Settings
 from .fanout import fan_out
 from .model.rows import DeliveryRow
@@ -137,6 +139,12 @@ def register_retention(settings: Settings) -> list[RetentionRule]:
 def register_commands(settings: Settings) -> list[Command]:
     """`wharfd deliveries`."""
     return commands.commands()
+
+
+@hookimpl
+def register_console() -> list[ConsolePage]:
+    """Endpoints and deliveries."""
+    return _console.PAGES
 
 
 @hookimpl

@@ -50,7 +50,7 @@ async def _hold_link(bridge, url, operation_seconds, task_status):
 
 async def until(condition, seconds=5.0):
     with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110  counters have no event to wait for
+        while not condition():
             await trio.sleep(0.005)
 
 

@@ -26,7 +26,7 @@ FLOORS = [
     {"systemd", "stalls", "watchdog", "sockets"},
     {"declare", "secrets"},
     {"metrics", "config"},
-    {"db", "redis", "state"},
+    {"db", "redis", "state", "storage"},
     {"keystore", "cache", "ratelimit", "audit", "ingest", "work", "health"},
     {"events", "schedule", "http"},
     {"context", "hookspecs"},

@@ -29,7 +29,7 @@ def test_a_hook_states_its_contract_under_five_headings(name):
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_hooks_are_verbs(name):
-    assert re.match(r"^(register_|observe_|provision$|run$|cleanup$)", name)
+    assert re.match(r"^(register_|observe_|guard_|provision$|run$|cleanup$)", name)
 
 
 def test_every_declaration_hook_is_collected():

@@ -144,9 +144,17 @@ async def listed(database: Queries, table: str) -> list[Partition]:
     return sorted(found, key=lambda partition: partition.first)
 
 
+partitions_of = listed  # the name plugins import it by
+
+
 async def drop_month(owner: Database, table: str, month: date) -> None:
     """Drop one month with everything in it; detached first without blocking readers and writers."""
     name = partition_name(table, month_of(month))
     parts = f"ALTER TABLE {quoted(table)} DETACH PARTITION {quoted(name)} CONCURRENTLY"
     await owner.execute(sql("partitions_detach", parts))
     await owner.execute(sql("partitions_drop", f"DROP TABLE {quoted(name)}"))
+
+
+# What plugins call these, where there is no module name in front.
+ensure_months = ensure_range
+missing_months = missing

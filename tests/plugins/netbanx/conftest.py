@@ -140,7 +140,7 @@ class Plugin:
         async with trio.open_nursery() as nursery:
             await nursery.start(runner.run)
             with trio.fail_after(seconds):
-                while await self.value(  # noqa: ASYNC110  the condition lies in the database
+                while await self.value(
                     "SELECT EXISTS (SELECT FROM netbanx.events WHERE state IN ('ready', 'running'))"
                 ):
                     await trio.sleep(0.01)

@@ -348,7 +348,7 @@ async def test_answers_are_kept_until_events_change_them(client):
         await c.send("payment-completed", number=2)
         await c.worked()
         with trio.fail_after(5):
-            while (await c.get("/api/v1/transactions"))["data"]["pagination"]["total"] != 2:  # noqa: ASYNC110
+            while (await c.get("/api/v1/transactions"))["data"]["pagination"]["total"] != 2:
                 await trio.sleep(0.05)
 
 

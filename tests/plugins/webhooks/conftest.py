@@ -144,7 +144,7 @@ class House:
 
     async def until(self, check, seconds=10):
         with trio.fail_after(seconds):
-            while not (found := await check()):  # noqa: ASYNC110  another connection changes it
+            while not (found := await check()):
                 await trio.sleep(0.01)
         return found
 

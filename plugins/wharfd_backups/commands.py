@@ -1,0 +1,190 @@
+"""`wharfd backup`: with the daemon, and, for a restore, without it and its database."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from wharfd import Client, Command, Folder, Output, Secret, WharfdError, choose_confinement, find_binaries
+
+from .config import Settings
+from .engine.programs import Programs
+from .engine.storehouse import Storehouse
+from .model.targets import BEFORE_GAP, Target
+from .mounting import target_of
+from .restoring.restore import Source, restore
+from .upkeep import open_storehouse
+
+_POLL_SECONDS = 0.5
+
+
+def commands(settings: Settings) -> list[Command]:
+    """Return `wharfd backup`."""
+    return [
+        Command(
+            name="backup",
+            summary="take, list, verify and restore backups",
+            configure=_configure,
+            run=lambda arguments, client: _run(settings, arguments, client),
+        )
+    ]
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="list the backups")
+    runs = actions.add_parser("runs", help="list what was done, and how it went")
+    runs.add_argument("--kind", choices=["backup", "verify", "drill", "mount"])
+    run = actions.add_parser("run", help="take a backup now")
+    run.add_argument("--note", default="", help="why")
+    verify = actions.add_parser("verify", help="read a backup back from every place and compare every byte")
+    verify.add_argument("id")
+    drill = actions.add_parser("drill", help="restore a backup for real, check it, remove it")
+    drill.add_argument("--backup", help="which; any without")
+    for name, words in (
+        ("mount", "start a read-only server on a backup"),
+        ("restore", "restore into a folder"),
+    ):
+        one = actions.add_parser(name, help=words)
+        one.add_argument("--backup", help="which; the newest that leads to the target without")
+        where = one.add_mutually_exclusive_group()
+        where.add_argument("--to-time", help="such as 2026-11-20T23:44:07Z")
+        where.add_argument("--to-lsn", help="such as 0/3000060")
+        if name == "restore":
+            where.add_argument("--before-gap", action="store_true", help="up to the first gap in the log")
+            one.add_argument("--into", type=Path, required=True, help="a new folder")
+            one.add_argument(
+                "--from", dest="place", type=Path, help="folder of the backups, instead of the first place"
+            )
+            one.add_argument("--second", action="store_true", help="take them from the second place")
+            one.add_argument("--identity", type=Path, help="file with the age secret key")
+            one.add_argument("--bin-dir", type=Path, help="PostgreSQL's programs")
+    unmount = actions.add_parser("unmount", help="end a mount")
+    unmount.add_argument("id")
+
+
+def _run(settings: Settings, arguments: argparse.Namespace, client: Client) -> int:
+    output = Output(as_json=arguments.json)
+    if arguments.action == "restore":
+        return trio.run(_restore, settings, arguments, output)
+    act: dict[str, Callable[[], int]] = {
+        "list": lambda: _list(client, output),
+        "runs": lambda: _runs(client, output, arguments.kind),
+        "run": lambda: _follow(client, output, client.post("/api/v1/backups", {"note": arguments.note})),
+        "verify": lambda: _follow(
+            client, output, client.post(f"/api/v1/backups/entries/{arguments.id}/verify")
+        ),
+        "drill": lambda: _follow(
+            client, output, client.post("/api/v1/backups/drills", {"backup": arguments.backup})
+        ),
+        "mount": lambda: _mount(client, output, arguments),
+        "unmount": lambda: _unmount(client, output, arguments.id),
+    }
+    return act[arguments.action]()
+
+
+def _list(client: Client, output: Output) -> int:
+    answer = client.get("/api/v1/backups")
+    columns = ["id", "method", "reason", "finished_at", "seconds", "bytes", "encrypted", "second", "end_lsn"]
+    output.table(answer["backups"], columns, empty="there is no backup")
+    for words in answer["damaged"]:
+        output.line(f"damaged: {words}")
+    return 1 if answer["damaged"] else 0
+
+
+def _runs(client: Client, output: Output, kind: str | None) -> int:
+    rows = client.get("/api/v1/backups/runs", kind=kind)["runs"]
+    output.table(rows, ["id", "kind", "reason", "state", "step", "asked_at", "finished_at", "error"])
+    return 0
+
+
+def _mount(client: Client, output: Output, arguments: argparse.Namespace) -> int:
+    body = {"backup": arguments.backup, "to_time": arguments.to_time, "to_lsn": arguments.to_lsn}
+    return _follow(client, output, client.post("/api/v1/backups/mounts", body), until="mounted")
+
+
+def _unmount(client: Client, output: Output, run_id: str) -> int:
+    client.call("DELETE", f"/api/v1/backups/mounts/{run_id}")
+    output.line(f"{run_id} is ended")
+    return 0
+
+
+def _follow(client: Client, output: Output, answer: Any, *, until: str = "") -> int:
+    """Show how a run goes until it is over."""
+    told = ""
+    while True:
+        run = client.get(f"/api/v1/backups/runs/{answer['run']}")
+        if (news := f"{run['state']} {run['step']} {run['bytes'] / 1e6:.0f} MB") != told:
+            output.line(f"{run['id']}  {news}")
+            told = news
+        if run["state"] in ("done", "failed") or (until and run["step"] == until):
+            break
+        threading.Event().wait(_POLL_SECONDS)
+    if run["error"]:
+        output.line(run["error"])
+    output.facts(run["result"])
+    return 0 if run["state"] != "failed" else 1
+
+
+async def _restore(settings: Settings, arguments: argparse.Namespace, output: Output) -> int:
+    """Restore without a daemon: with it the database may be gone."""
+    state_dir = arguments.state_dir.absolute() / "plugins" / "backups"
+    storehouse = (
+        Storehouse(Folder(arguments.place)) if arguments.place else open_storehouse(settings, state_dir)
+    )
+    if arguments.second and storehouse.second is None:
+        raise WharfdError("no second place is configured")
+    confinement = await choose_confinement()
+    programs = Programs(await find_binaries(arguments.bin_dir, confinement), confinement)
+    source = Source(
+        storehouse=storehouse,
+        place=storehouse.places[-1 if arguments.second else 0],
+        identity=_identity(settings, arguments.identity, state_dir),
+        programs=programs,
+        incoming=None if arguments.place or arguments.second else state_dir / "incoming",
+    )
+    into = arguments.into.absolute()
+    restored = await restore(
+        source, _target(arguments), into, backup_id=arguments.backup, hear=lambda step: output.line(step)
+    )
+    await restored.scratch.stop()
+    output.facts(
+        {
+            "backup": restored.entry.id,
+            "target": str(restored.target),
+            "reached_lsn": restored.reached_lsn,
+            "last_commit": restored.reached_at,
+            "data": str(restored.scratch.data),
+            "seconds": restored.phases.total,
+            **{f"seconds_{name}": seconds for name, seconds in restored.phases.seconds.items()},
+        }
+    )
+    return 0
+
+
+def _target(arguments: argparse.Namespace) -> Target:
+    if arguments.before_gap:
+        return BEFORE_GAP
+    try:
+        return target_of({"to_time": arguments.to_time, "to_lsn": arguments.to_lsn})
+    except ValueError as error:
+        raise WharfdError(str(error)) from None
+
+
+def _identity(settings: Settings, given: Path | None, state_dir: Path) -> Secret | None:
+    if given is None and settings.identity is not None:
+        return settings.identity
+    path = given or state_dir / "identity.txt"
+    try:
+        return Secret(path.read_text())
+    except FileNotFoundError:
+        if given is not None:
+            raise WharfdError(f"there is no file {given}") from None
+        return None
+    except OSError as error:
+        raise WharfdError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""Taking backups: PostgreSQL's programs, what they stream, the write-ahead log, and the places."""

@@ -1,0 +1,109 @@
+"""Counting what the tables hold at a moment, so that a restore to that moment can be checked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import msgspec
+import trio
+
+from ..model.catalogue import Marker, Tally
+from .programs import ProgramFailed, Programs
+
+_COUNTABLE_ROWS = 2_000_000  # a larger table would keep the server busy for longer than its count is worth
+_END = "counted"
+# A script for psql: the second statement writes the third, and all are of one snapshot.
+_SCRIPT = rf"""\set QUIET on
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SELECT jsonb_build_object('at', clock_timestamp(), 'export', pg_export_snapshot(),
+                          'snapshot', pg_current_snapshot()::text);
+SELECT coalesce(string_agg(format('SELECT jsonb_build_object(''table'', %L, ''exact'', %L::bool,'
+                                  ' ''rows'', count(*)) FROM %I.%I', n.nspname || '.' || c.relname,
+                                  coalesce(s.n_tup_del + s.n_tup_upd, 0) = 0, n.nspname, c.relname),
+                           ' UNION ALL '), 'SELECT 1 WHERE false') AS counting
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
+ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.reltuples < {_COUNTABLE_ROWS}
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
+   AND has_table_privilege(c.oid, 'SELECT') \gset
+:counting;
+\echo {_END}
+"""
+
+
+class _Moment(msgspec.Struct):
+    at: datetime
+    export: str
+    snapshot: str
+
+
+class _Table(msgspec.Struct):
+    table: str
+    rows: int
+    exact: bool
+
+
+class Counted(msgspec.Struct):
+    """What one snapshot held."""
+
+    at: datetime
+    snapshot: str
+    tables: dict[str, Tally]
+
+
+async def mark(programs: Programs, dsn: str, name: str) -> Marker | None:
+    """Count the tables and set a restore point right behind; None where the role may not set one.
+
+    The file of the log in which the point lies is ended, so that it is archived at once.
+    """
+    async with exported_snapshot(programs, dsn) as (_, counted):
+        pass
+    try:
+        lsn = await programs.value(dsn, f"SELECT pg_create_restore_point('{name}')")
+        await programs.value(dsn, "SELECT pg_switch_wal()")
+    except ProgramFailed as error:
+        if "permission denied" in str(error):
+            return None
+        raise
+    return Marker(lsn, counted.at, counted.snapshot, counted.tables)
+
+
+@contextlib.asynccontextmanager
+async def exported_snapshot(programs: Programs, dsn: str) -> AsyncIterator[tuple[str, Counted]]:
+    """Hold a snapshot open for a dump, and say what it holds."""
+    bare, env = programs.environment(dsn)
+    command = [str(programs.binaries.program("psql")), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(_open, [*command, "-d", bare], env)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await process.stdin.send_all(_SCRIPT.encode())
+        answer = b""
+        while not answer.endswith(f"{_END}\n".encode()):
+            chunk = await process.stdout.receive_some()
+            if not chunk:
+                raise ProgramFailed("psql failed while the tables were counted; see the server's log")
+            answer += chunk
+        first, *rest = answer.splitlines()[:-1]
+        moment = msgspec.json.decode(first, type=_Moment)
+        tables = [msgspec.json.decode(line, type=_Table) for line in rest]
+        counted = Counted(moment.at, moment.snapshot, {t.table: Tally(t.rows, t.exact) for t in tables})
+        try:
+            yield moment.export, counted
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _open(
+    command: list[str],
+    env: dict[str, str],
+    task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    import subprocess
+
+    await trio.run_process(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False, task_status=task_status
+    )

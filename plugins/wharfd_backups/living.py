@@ -1,0 +1,54 @@
+"""The plugin's own life: what it opens at start, and the receiver that runs all the time."""
+
+from __future__ import annotations
+
+import trio
+
+from wharfd import PluginContext
+
+from . import mounting, store, upkeep
+from .config import Settings
+from .engine.receiving import Receiver
+
+Context = PluginContext[Settings]
+
+
+async def open_up(ctx: Context) -> None:
+    """Find the programs, the places and the keys; remove what a killed daemon left."""
+    keeper = await upkeep.open_keeper(ctx.settings, ctx.state_dir, upkeep.server_of(ctx))
+    ctx.state["keeper"] = keeper
+    removed = await trio.to_thread.run_sync(mounting.sweep, keeper)
+    if removed:
+        ctx.log.warning("scratch_left_over_removed", folders=removed)
+    await store.forget_mounts(ctx.db)
+    for kind in ("backup", "drill"):
+        good = await store.last_good(ctx.db, kind)
+        if good is not None and good["finished_at"] is not None:
+            at = good["finished_at"].timestamp()
+            ctx.metrics["last_success_timestamp_seconds"].labels(kind).set(at)
+    ctx.log.info(
+        "backups_ready",
+        method=keeper.method,
+        places=[place.name for place in keeper.storehouse.places],
+        encrypted=bool(keeper.keyring.packing.recipients),
+    )
+
+
+async def receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
+    """Receive and archive the log for as long as the plugin runs, where there is one to receive."""
+    keeper = upkeep.keeper_of(ctx)
+    if keeper.method == "physical" and ctx.settings.receive_log:
+        keeper.receiver = Receiver(
+            keeper.storehouse,
+            keeper.programs,
+            keeper.dsn,
+            keeper.incoming,
+            keeper.keyring.packing,
+            system=keeper.facts.system,
+            segment_bytes=keeper.facts.segment_bytes,
+            log=ctx.log,
+        )
+        await keeper.receiver.run(ctx.settings.archive_every.total_seconds(), task_status)
+        return
+    task_status.started()
+    await trio.sleep_forever()

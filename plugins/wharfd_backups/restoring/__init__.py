@@ -1,0 +1,1 @@
+"""Restoring: fetch, decode, verify, start, reach the target, check, remove."""

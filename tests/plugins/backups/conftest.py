@@ -1,0 +1,129 @@
+"""A real embedded PostgreSQL with some tables, and storehouses for its backups."""
+
+import os
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+import trio
+
+from wharfd import Folder, Packing, Secret, make_identity, new_id
+from wharfd.db.embedded import EmbeddedPostgres
+from wharfd.opening import EmbeddedServer
+from wharfd_backups.engine.programs import programs_of
+from wharfd_backups.engine.receiving import Receiver
+from wharfd_backups.engine.storehouse import Storehouse
+from wharfd_backups.engine.taking import Order, at, server_facts, take
+from wharfd_backups.model.wal import lsn_of, segment_at
+from wharfd_backups.restoring.restore import Source, restore
+
+IDENTITY, RECIPIENT = make_identity()
+SECRET = Secret(IDENTITY)
+PACKING = Packing((RECIPIENT,))
+_QUIET = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
+
+TABLES = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, paid_at timestamptz DEFAULT now());
+CREATE TABLE shop.items (id bigint PRIMARY KEY, order_id bigint REFERENCES shop.orders, name text);
+INSERT INTO shop.orders (paid_at) SELECT now() FROM generate_series(1, 2000);
+INSERT INTO shop.items SELECT n, n, 'item ' || n FROM generate_series(1, 2000) n;
+"""
+
+
+@pytest.fixture
+def short():
+    """A folder with a short path: sockets lie in it."""
+    folder = Path(tempfile.mkdtemp(prefix="wb-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+class World:
+    """A server, its programs, and places for its backups."""
+
+    def __init__(self, server, programs, folder):
+        self.server, self.programs, self.folder = server, programs, folder
+        self.first, self.second = Folder(folder / "first"), Folder(folder / "second")
+        self.house = Storehouse(self.first, self.second)
+        self.identity, self.recipient = SECRET, RECIPIENT
+        self.incoming = folder / "incoming"
+
+    @property
+    def dsn(self):
+        return self.server.dsn("backup")
+
+    async def sql(self, statement, role="owner"):
+        return await self.programs.rows(self.server.dsn(role), statement)
+
+    async def back_up(self, method="physical", hear=lambda step: None, house=None, **more):
+        order = Order(id=new_id("bkp"), method=method, reason="manual", packing=PACKING, **more)
+        dsn = self.dsn if method == "physical" else self.server.dsn("owner")
+        return await take(order, house or self.house, self.programs, dsn, hear=hear)
+
+    @asynccontextmanager
+    async def receiving(self, every=1.0):
+        facts = await server_facts(self.programs, self.dsn)
+        receiver = Receiver(
+            self.house, self.programs, self.dsn, self.incoming, PACKING,
+            system=facts.system, segment_bytes=facts.segment_bytes, log=_QUIET,
+        )  # fmt: skip
+        async with trio.open_nursery() as nursery:
+            await nursery.start(receiver.run, every)
+            yield receiver
+            nursery.cancel_scope.cancel()
+
+    async def archived(self, receiver, lsn):
+        """End the log file of a position and wait until it is in the places."""
+        name = segment_at(lsn_of(lsn), 1).name
+        await self.sql("SELECT pg_switch_wal()", "backup")
+        while name not in self.house.log_files(receiver._system, self.second):
+            await receiver.archive()
+
+    async def lsn(self):
+        return (await self.sql("SELECT pg_create_restore_point('here')", "backup"))[0][0]
+
+    async def now(self):
+        return at((await self.sql("SELECT clock_timestamp()"))[0][0])
+
+    def source(self, place=None, **more):
+        facts = {"identity": self.identity, "programs": self.programs}
+        return Source(storehouse=self.house, place=place or self.second, **facts | more)
+
+    @asynccontextmanager
+    async def restored(self, target, *, place=None, pause=False, into="back", backup_id=None, **more):
+        source, folder = self.source(place, **more), self.folder / into
+        done = await restore(source, target, folder, pause=pause, backup_id=backup_id)
+        try:
+            yield done
+        finally:
+            await done.scratch.stop()
+
+
+@asynccontextmanager
+async def open_world(folder, *, tables=TABLES):
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            embedded = EmbeddedPostgres(folder / "state", bin_dir=None, log=_QUIET)
+            async with embedded.running(nursery) as server:
+                offered = EmbeddedServer(server)
+                world = World(offered, await programs_of(offered), folder)
+                if tables:
+                    await world.sql(tables)
+                yield world
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def world(short):
+    async with open_world(short) as opened:
+        yield opened
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("faults") and not os.environ.get("WHARFD_FAULTS"):
+            item.add_marker(pytest.mark.skip(reason="slow; make faults runs it"))

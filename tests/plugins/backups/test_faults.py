@@ -1,0 +1,104 @@
+"""Kills and cuts: nothing half-made counts, nothing acknowledged is lost."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from wharfd_backups.model.targets import LATEST
+from wharfd_backups.restoring.drilling import verify_place
+
+TAKER = Path(__file__).with_name("taker.py")
+STEPS = ["asked", "streaming", "writing", "based", "streamed", "copied", "entered_second", "entered"]
+
+
+async def taken(world, name, step):
+    command = [sys.executable, str(TAKER), world.dsn, str(world.folder), name, world.recipient, step]
+    return await trio.run_process(command, check=False)
+
+
+@pytest.mark.faults
+async def test_a_backup_that_is_killed_at_any_step_counts_wholly_or_not_at_all(world):
+    for step in STEPS:
+        name = f"bkp_{step}"
+        assert (await taken(world, name, step)).returncode == -signal.SIGKILL, step
+        for place in world.house.places:
+            entries, wrong = world.house.entries(place)
+            assert not wrong
+            for entry in entries:
+                await verify_place(world.source(place), entry)
+        here = {e.id for e in world.house.entries(world.first)[0]}
+        there = {e.id for e in world.house.entries(world.second)[0]}
+        assert (name in here) == (step == "entered"), step
+        assert (name in there) == (step in ("entered_second", "entered")), step
+    assert (await taken(world, "bkp_last", "never")).returncode == 0
+    kept = {e.id for e in world.house.entries(world.first)[0]}
+    assert kept == {"bkp_entered", "bkp_last"}
+    named = {part.key for e in world.house.entries(world.first)[0] for part in e.parts}
+    assert {one.key for one in world.first.list("backups/")} == named
+    assert not list(world.first.root.rglob("*.tmp"))
+
+
+@pytest.mark.faults
+async def test_no_acknowledged_commit_is_lost_when_the_server_is_killed(world):
+    """kill -9 of the server under load; its data folder is gone, the received log is not."""
+    acknowledged = 0
+    async with world.receiving(every=1.0) as receiver:
+        await world.back_up()
+        while not receiver.state.archived:
+            await receiver.archive()
+        with trio.move_on_after(5):
+            while True:
+                await world.sql("INSERT INTO shop.orders (paid_at) SELECT now() FROM generate_series(1, 10)")
+                acknowledged += 10
+        killed = int((world.server.data_dir / "postmaster.pid").read_text().split("\n")[0])
+        os.kill(killed, signal.SIGKILL)
+    async with world.restored(LATEST, place=world.first, incoming=world.incoming) as done:
+        count = int((await done.scratch.ask("SELECT count(*) FROM shop.orders", "wharfd"))[0][0])
+        assert acknowledged > 50
+        assert count - 2000 in (acknowledged, acknowledged + 10)  # one more may have been on its way
+
+
+@pytest.mark.faults
+async def test_a_receiver_that_is_killed_goes_on_without_a_gap(world):
+    async with world.receiving(every=1.0) as receiver:
+        await world.back_up()
+        for _ in range(3):
+            lsn = await world.lsn()
+            await world.archived(receiver, lsn)
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    command = (process / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if b"pg_receivewal" in command and str(world.incoming).encode() in command:
+                    os.kill(int(process.name), signal.SIGKILL)
+        lsn = await world.lsn()
+        await world.archived(receiver, lsn)
+        assert await receiver.look_for_gaps() == []
+    async with world.restored(LATEST):
+        pass
+
+
+@pytest.mark.faults
+async def test_a_slot_that_was_given_up_is_made_anew_and_said(world):
+    async with world.receiving() as receiver:
+        await world.archived(receiver, await world.lsn())
+    await world.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "superuser")
+    await world.sql("SELECT pg_reload_conf()", "superuser")
+    state = "SELECT wal_status FROM pg_replication_slots"
+    while await world.sql(state, "backup") != [["lost"]]:
+        await world.sql("INSERT INTO shop.orders DEFAULT VALUES")
+        await world.sql("SELECT pg_switch_wal()", "backup")
+        await world.sql("CHECKPOINT", "superuser")
+    await world.sql("ALTER SYSTEM RESET max_slot_wal_keep_size", "superuser")
+    await world.sql("SELECT pg_reload_conf()", "superuser")
+    async with world.receiving() as receiver:
+        while not receiver.state.lost_slot:
+            await receiver.archive()
+        await world.archived(receiver, await world.lsn())
+        assert receiver.state.lost_slot
+        assert await receiver.look_for_gaps()

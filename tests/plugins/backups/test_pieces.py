@@ -1,0 +1,177 @@
+"""Tar streams, the storehouse, archiving of one log file, extras, scratch folders: files, and no server."""
+
+import io
+import struct
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wharfd import Folder, Packing, StorageError
+from wharfd_backups.engine.extras import WillNotKeep, pack_files
+from wharfd_backups.engine.programs import without_password
+from wharfd_backups.engine.receiving import Receiver, keep_log_file
+from wharfd_backups.engine.storehouse import Storehouse
+from wharfd_backups.engine.tarfeed import BrokenStream, TarFeed, Watcher
+from wharfd_backups.restoring.logfiles import restore_command
+from wharfd_backups.restoring.scratch import MARK, NotScratch, remove_folder
+
+SIZE = 1 << 20
+
+
+def tar_of(files):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}", fullmatch=True), st.binary(max_size=1500)
+    ),
+    st.integers(1, 2000),
+)
+def test_a_tar_stream_is_read_in_pieces_of_any_size(files, step):
+    watcher, raw = Watcher(), tar_of(files)
+    for at in range(0, len(raw), step):
+        watcher.feed(raw[at : at + step])
+    watcher.finish()
+    assert {path: facts.size for path, facts in watcher.seen.items()} == {p: len(d) for p, d in files.items()}
+
+
+@pytest.mark.parametrize("cut", [100, 512, 700, 1024])
+def test_half_a_tar_stream_is_noticed(cut):
+    watcher = Watcher()
+    watcher.feed(tar_of({"a": b"x" * 600})[:cut])
+    with pytest.raises(BrokenStream, match="too early"):
+        watcher.finish()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/../../b", "/etc/passwd"])
+def test_a_member_that_leads_out_is_refused(name):
+    with pytest.raises(BrokenStream, match="leads elsewhere"):
+        Watcher().feed(tar_of({name: b"x"}))
+
+
+def test_a_damaged_header_is_noticed():
+    raw = bytearray(tar_of({"a": b"x"}))
+    raw[3] ^= 1
+    with pytest.raises(BrokenStream, match="damaged"):
+        TarFeed(lambda member: None).feed(bytes(raw))
+
+
+def log_file(path, number=5, timeline=1, system=77, fill=b"r"):
+    header = struct.pack("<HHIQIIQII", 0xD118, 2, timeline, number * SIZE, 0, 0, system, SIZE, 8192)
+    path.write_bytes(header.ljust(SIZE, fill))
+    return path
+
+
+NAME = "000000010000000000000005"
+
+
+def keep(house, path, there=None):
+    return keep_log_file(house, path, Packing(), system="77", size=SIZE, there=there)
+
+
+def test_a_log_file_is_archived_once_and_never_replaced(tmp_path):
+    house = Storehouse(Folder(tmp_path / "store"))
+    path = log_file(tmp_path / NAME)
+    key = keep(house, path)
+    there = house.log_files("77")[NAME]
+    assert there.key == key
+    assert keep(house, path, there.sha16) == key
+    with pytest.raises(StorageError, match="archived already with different bytes"):
+        keep(house, log_file(tmp_path / NAME, fill=b"s"), there.sha16)
+    assert [one.key for one in house.first.list("wal/")] == [key]
+
+
+@pytest.mark.parametrize("wrong", [{"number": 6}, {"timeline": 2}, {"system": 78}])
+def test_a_log_file_under_another_name_is_not_archived(tmp_path, wrong):
+    house = Storehouse(Folder(tmp_path / "store"))
+    with pytest.raises(StorageError, match="not the one its name says"):
+        keep(house, log_file(tmp_path / NAME, **wrong))
+    assert list(house.first.list("")) == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_and_the_file_stays(tmp_path):
+    (tmp_path / "store").write_text("a file where the folder should be")
+    path = log_file(tmp_path / NAME)
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        keep(Storehouse(Folder(tmp_path / "store")), path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("there", "target", "code"),
+    [(True, "ok", 0), (False, "ok", 1), (True, "no/such/folder/x", 255)],
+)
+def test_restore_command_says_1_only_for_a_file_that_is_not_there(tmp_path, there, target, code):
+    import subprocess
+
+    folder = tmp_path / "it's a wal"
+    folder.mkdir()
+    if there:
+        (folder / NAME).write_text("x")
+    command = (
+        restore_command(folder).replace("%f", NAME).replace("%p", str(tmp_path / target)).replace("%%", "%")
+    )
+    assert subprocess.run(["sh", "-c", command], check=False, capture_output=True).returncode == code
+
+
+@pytest.mark.parametrize("name", ["master.key", "admin.token", "backup-identity.txt", "tls.key"])
+def test_keys_never_go_along(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("x")
+    with pytest.raises(WillNotKeep, match="escrow"):
+        pack_files([path], "bkp_1", Storehouse(Folder(tmp_path / "store")), Packing())
+
+
+def test_a_configuration_with_a_key_in_it_does_not_go_along(tmp_path):
+    path = tmp_path / "wharfd.toml"
+    path.write_text('identity = "AGE-SECRET-KEY-1XXX"')
+    with pytest.raises(WillNotKeep, match="holds a secret key"):
+        pack_files([path], "bkp_1", Storehouse(Folder(tmp_path / "store")), Packing())
+
+
+def test_only_marked_folders_inside_the_root_are_removed(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "mine", root / "theirs", outside):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    (root / "mine" / MARK).touch()
+    (outside / MARK).touch()
+    (root / "link").symlink_to(outside)
+    for wrong in (root, root / "theirs", outside, root / "link", root / ".." / "outside"):
+        with pytest.raises(NotScratch):
+            remove_folder(wrong, root)
+    remove_folder(root / "mine", root)
+    assert not (root / "mine").exists()
+    assert (outside / "file").exists()
+
+
+def test_a_password_stays_out_of_the_command_line():
+    assert without_password("postgresql://u:p%40ss@db/w?sslmode=require") == (
+        "postgresql://u@db/w?sslmode=require",
+        "p@ss",
+    )
+    assert without_password("postgresql://u@/w?host=/run") == ("postgresql://u@/w?host=/run", None)
+
+
+def test_a_log_file_that_arrives_while_others_are_archived_stays(tmp_path):
+    class Slow(Storehouse):
+        def mirror_log(self, system, done):
+            log_file(incoming / "000000010000000000000006", number=6)
+            return super().mirror_log(system, done)
+
+    incoming, house = tmp_path / "incoming", Slow(Folder(tmp_path / "store"))
+    incoming.mkdir()
+    log_file(incoming / NAME)
+    receiver = Receiver(house, None, "", incoming, Packing(), system="77", segment_bytes=SIZE, log=None)
+    assert receiver._archive() == 1
+    assert [path.name for path in incoming.iterdir()] == ["000000010000000000000006"]
+    assert (receiver.state.waiting, receiver.state.waiting_seconds() < 60) == (1, True)

@@ -1,0 +1,82 @@
+"""The plugin inside a whole daemon with its own PostgreSQL: asked over the API, answered by real backups."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+import wharfd_backups
+from wharfd.app import assemble, run
+from wharfd.config import load_configuration
+from wharfd.http.outbound import NetworkPolicy, OutboundClient
+from wharfd.loading import LoadedPlugin
+from wharfd.testing import DaemonHandle, PluginContract
+from wharfd_backups.upkeep import keeper_of
+
+
+class TestContract(PluginContract):
+    plugin = wharfd_backups
+
+
+@asynccontextmanager
+async def embedded_daemon(folder, config=""):
+    text = (
+        '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n'
+        f'[plugins.backups]\nsecond = {{ folder = "{folder}/second" }}\narchive_every = "1s"\n{config}'
+    )
+    found = [LoadedPlugin("backups", "the test", module=wharfd_backups)]
+    prepared = assemble(load_configuration(text, {}), found, [], path=None, state_dir=folder / "state")
+    with trio.fail_after(120):
+        policy = NetworkPolicy(allow_networks=("127.0.0.0/8",))
+        async with OutboundClient(policy) as client, trio.open_nursery() as nursery:
+
+            async def serve(task_status):
+                await run(prepared, environ={}, task_status=task_status)
+
+            running = await nursery.start(serve)
+            try:
+                yield DaemonHandle(running, client, None)
+            finally:
+                running.stop.set()
+
+
+async def follow(d, answer, until=("done", "failed")):
+    assert answer.status == 202, answer.body
+    while True:
+        seen = (await d.get(f"/api/v1/backups/runs/{answer.json()['run']}")).json()
+        if seen["state"] in until or seen["step"] in until:
+            return seen
+
+
+async def test_a_backup_a_verification_a_drill_and_a_mount(short):
+    async with embedded_daemon(short) as d:
+        backup = await follow(d, await d.post("/api/v1/backups", {"note": "first"}))
+        assert backup["state"] == "done", backup
+        (listed,) = (await d.get("/api/v1/backups")).json()["backups"]
+        assert (listed["id"], listed["second"], listed["encrypted"]) == (backup["id"], True, True)
+        verified = await follow(d, await d.post(f"/api/v1/backups/entries/{listed['id']}/verify"))
+        assert (verified["state"], len(verified["result"]["said"])) == ("done", 2), verified
+        drilled = await follow(d, await d.post("/api/v1/backups/drills", {}))
+        assert drilled["state"] == "done", (drilled["error"], drilled["result"])
+        outcomes = {check["name"]: check["outcome"] for check in drilled["result"]["checks"]}
+        assert "failed" not in outcomes.values()
+        print(drilled["result"])
+        mounted = await follow(d, await d.post("/api/v1/backups/mounts", {}), until=("mounted", "failed"))
+        assert mounted["step"] == "mounted", mounted["error"]
+        keeper = keeper_of(d.context("backups"))
+        restored, _ = keeper.mounts[mounted["id"]]
+        with pytest.raises(Exception, match="read-only"):
+            await restored.scratch.ask("CREATE TABLE t (i int)", "wharfd")
+        ended = await d.request("DELETE", f"/api/v1/backups/mounts/{mounted['id']}")
+        assert ended.status == 200, ended.body
+        gone = await follow(d, ended_as_asked(mounted["id"]))
+        assert gone["state"] == "done"
+        assert not (keeper.scratch / mounted["id"]).exists()
+
+
+def ended_as_asked(run_id):
+    import msgspec
+
+    from wharfd.testing.running import Answer
+
+    return Answer(202, {}, msgspec.json.encode({"run": run_id}))

@@ -1,0 +1,146 @@
+"""Backups of a real server, restored: what comes back, and what is refused."""
+
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from wharfd import Secret, WharfdError, make_identity
+from wharfd_backups.engine.taking import BackupFailed
+from wharfd_backups.model.targets import BEFORE_GAP, LATEST, to_lsn, to_time
+from wharfd_backups.model.wal import lsn_of, segment_at
+from wharfd_backups.restoring.drilling import drill
+from wharfd_backups.restoring.logfiles import LogMissing
+from wharfd_backups.restoring.scratch import ScratchFailed
+from wharfd_backups.restoring.unpacking import Damaged
+
+COUNT = "SELECT count(*) FROM shop.orders"
+
+
+def flip(path, at):
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 0x10
+    path.write_bytes(raw)
+
+
+async def insert(world, rows):
+    await world.sql(f"INSERT INTO shop.orders (paid_at) SELECT now() FROM generate_series(1, {rows})")
+    return await world.now()
+
+
+async def test_it_goes_to_the_moment_asked_for_and_never_over_a_gap(world):
+    async with world.receiving() as receiver:
+        entry = await world.back_up(csv_tables=("shop.items",))
+        first = await insert(world, 100)
+        await insert(world, 10)
+        middle = await world.lsn()
+        await world.archived(receiver, middle)
+        last = await insert(world, 1)
+        end = await world.lsn()
+        await world.archived(receiver, end)
+
+    # to a time: everything committed until then, nothing after it, promoted to a timeline of its own
+    async with world.restored(to_time(first), into="a") as done:
+        assert await done.scratch.ask(COUNT, "wharfd") == [["2100"]]
+        assert await done.scratch.ask("SELECT pg_is_in_recovery()") == [["f"]]
+        assert done.timeline == 2
+        assert done.reached_at <= first
+        assert done.reached_at > first - timedelta(seconds=5)
+        await done.scratch.ask("INSERT INTO shop.orders DEFAULT VALUES", "wharfd")
+    # with no target given: the last archived record, as a target
+    async with world.restored(LATEST, into="b") as done:
+        assert await done.scratch.ask(COUNT, "wharfd") == [["2111"]]
+        assert lsn_of(done.reached_lsn) >= lsn_of(end)
+    # a target nobody has reached yet
+    with pytest.raises(ScratchFailed, match="the last commit in it was at 20"):
+        async with world.restored(to_time(last + timedelta(hours=1)), into="c"):
+            pass
+    # before the end of the backup nothing is consistent
+    with pytest.raises(WharfdError, match="no backup was finished before"):
+        async with world.restored(to_time(entry.started_at), into="d"):
+            pass
+    with pytest.raises(WharfdError, match="not empty"):
+        async with world.restored(LATEST, into="a"):
+            pass
+
+    # the trap: without its target PostgreSQL would open over a missing file with the rows behind it lost
+    missing = segment_at(lsn_of(middle), 1).name
+    (there,) = [x.key for x in world.second.list("wal/") if missing in x.key]
+    world.second.path(there).rename(world.folder / "hidden")
+    for target in (LATEST, to_lsn(end)):
+        with pytest.raises(LogMissing, match=f"gap before .*{missing} missing"):
+            async with world.restored(target, into="e"):
+                pass
+        shutil.rmtree(world.folder / "e")
+    with pytest.raises(ScratchFailed, match="restore to that time"):
+        async with world.restored(to_time(last), into="f"):
+            pass
+    async with world.restored(BEFORE_GAP, into="g") as done:
+        assert int((await done.scratch.ask(COUNT, "wharfd"))[0][0]) < 2111
+    # the first place still has it
+    async with world.restored(to_lsn(end), place=world.first, into="h", pause=True) as done:
+        assert await done.scratch.ask(COUNT, "wharfd") == [["2111"]]
+        with pytest.raises(WharfdError, match="read-only"):
+            await done.scratch.ask("DELETE FROM shop.orders", "wharfd")
+    # a damaged file of the log is found before the server starts
+    (world.folder / "hidden").rename(world.second.path(there))
+    flip(world.second.path(there), 500)
+    with pytest.raises(Damaged, match=missing):
+        async with world.restored(LATEST, into="i"):
+            pass
+
+
+async def test_damage_is_found_before_anything_starts(world):
+    entry = await world.back_up()
+    path = world.second.path(entry.part("base").key)
+    whole = path.read_bytes()
+    size = len(whole)
+    for number, at in enumerate((0, 30, size // 3, size // 2, size - 20, size - 1)):
+        flip(path, at)
+        with pytest.raises(Damaged):
+            async with world.restored(LATEST, into=f"x{number}"):
+                pass
+        assert not (world.folder / f"x{number}" / "pid").exists()
+        path.write_bytes(whole)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(Damaged, match=f"has {size - 1} bytes instead of {size}"):
+        async with world.restored(LATEST, into="y"):
+            pass
+    path.unlink()
+    with pytest.raises(Damaged, match="is missing"):
+        async with world.restored(LATEST, into="z"):
+            pass
+    other = Secret(make_identity()[0])
+    with pytest.raises(Damaged, match="made for another"):
+        async with world.restored(LATEST, place=world.first, into="k", identity=other):
+            pass
+    # a tablespace cannot be streamed; it is said and not left out
+    outside = world.folder / "tablespace"
+    outside.mkdir()
+    await world.sql(f"CREATE TABLESPACE far LOCATION '{outside}'", "superuser")
+    with pytest.raises(BackupFailed, match="tablespaces"):
+        await world.back_up()
+
+
+async def test_a_dump_of_a_managed_server_is_restored_and_checked_too(world, short):
+    entry = await world.back_up("logical")
+    await insert(world, 5)
+    report = await drill(
+        world.source(), short / "drills" / "d", short / "drills", entry, LATEST, entry.marker
+    )
+    assert report.passed, report
+    assert {c.name: c.outcome for c in report.checks}["counts_as_marked"] == "passed"
+    assert entry.marker.tables["shop.orders"].rows == 2000
+    assert list((short / "drills").iterdir()) == []
+
+
+async def test_a_drill_notices_what_is_not_as_it_was_marked(world, short):
+    entry = await world.back_up("logical")
+    tables = {**entry.marker.tables}
+    tables["shop.items"] = type(tables["shop.items"])(2001)
+    marker = type(entry.marker)("0/0", entry.marker.at, entry.marker.snapshot, tables)
+    report = await drill(world.source(), short / "d" / "1", short / "d", entry, LATEST, marker)
+    assert not report.passed
+    assert [c.said for c in report.checks if c.outcome == "failed"] == [
+        "shop.items has 2000 of the 2001 rows it had"
+    ]
