@@ -67,7 +67,7 @@ class Orders:
 async def until(check, seconds=20):
     """Ask until there is an answer."""
     with trio.fail_after(seconds):
-        while not (found := await check()):  # noqa: ASYNC110  the condition lies in the database
+        while not (found := await check()):
             await trio.sleep(0.02)
     return found
 
