@@ -507,6 +507,21 @@ async def test_downloads(orders, kit):
     assert (await orders.get(f"/{batch}"))["succeeded"] == 3
 
 
+async def test_an_order_with_several_items_does_not_fit_a_csv_row(orders, kit):
+    two = kit.order(1)
+    two["cartItems"] *= 2
+    view = await orders.send({"orders": [two]}, "?paused=true", headers={})
+    batch = view["batchId"]
+    await orders.act(batch, "cancel")
+    await orders.finished(batch)
+    csv_file = (await orders.d.get(f"/api/bulk-orders/{batch}/results?which=unprocessed&format=csv")).body
+    problem = await orders.send(csv_file, headers=kit.CSV, expect=422)
+    assert {error["code"] for error in problem["rowErrors"]} >= {"amount_missing"}
+    lines = (await orders.d.get(f"/api/bulk-orders/{batch}/results?which=unprocessed")).body
+    done = await orders.finished((await orders.send(lines))["batchId"])
+    assert (done["status"], done["amounts"]["EUR"]["minor"]) == ("completed", 202)
+
+
 async def test_what_is_not_there(orders, kit):
     view = await orders.send(kit.lines(2))
     for path in (

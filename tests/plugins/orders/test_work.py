@@ -28,6 +28,12 @@ CRASH = sql(
     """UPDATE orders.items SET state = 'running', attempts = $1, claim = 1, sent_at = now(),
     lease_until = now() - interval '1 s' WHERE state = 'waiting'""",
 )
+UNSURE = sql(
+    "test.unsure",
+    """WITH moved AS (UPDATE orders.batches SET lane = 'call')
+    UPDATE orders.items SET lane = 'call', state = 'buried', sent_at = now(), finished_at = now()""",
+)
+NUMBER = sql("test.number", "SELECT max(number) FROM orders.batches")
 TIMES = sql("test.times", "SELECT created_at FROM orders.orders ORDER BY created_at")
 
 
@@ -405,3 +411,44 @@ async def test_an_order_system_that_is_away_costs_no_attempt(house, kit, receive
         assert [(row["sent_at"], row["attempts"]) for row in rows] == [(None, 0)] * 3
         await orders.act(batch, "cancel")
         assert (await orders.finished(batch))["succeeded"] == 0
+
+
+async def test_cancelling_does_not_hide_what_nobody_knows(house, kit):
+    """An order that may have been carried out is not reported as cancelled; it is asked for first."""
+    known = []
+    mine = Recorder(
+        "mine",
+        lambda order: Unknown("the line went dead"),
+        lambda order: Executed("theirs") if known else Unknown("they do not know yet"),
+        idempotent=True,
+    )
+    async with house(mine) as orders:
+        batch = (await orders.send(kit.lines(2), "?executor=mine"))["batchId"]
+
+        async def sent():
+            return len(mine.executed) == 2 and set((await states(orders)).values()) == {"ready"}
+
+        await kit.until(sent)
+        view = await orders.act(batch, "cancel")
+        assert (view["cancelled"], view["completedAt"]) == (0, None)
+        known.append(True)
+
+        async def over():
+            await hurry(orders)
+            return (await orders.get(f"/{batch}"))["completedAt"]
+
+        await kit.until(over)
+        done = await orders.get(f"/{batch}")
+        assert ([r["modelOrderId"] for r in done["results"]], len(mine.executed)) == (["theirs", "theirs"], 2)
+
+
+async def test_a_batch_is_not_over_while_a_failure_is_not_known_for_one(orders, kit):
+    """The engine buries the last try of a dead worker; for a call that was begun that is no result."""
+    batch = (await orders.send(kit.lines(2), "?paused=true"))["batchId"]
+    await orders.d.db.owner.execute(UNSURE)
+    context = orders.d.context("orders")
+    async with orders.d.db.transaction() as tx:
+        number = await tx.fetchval(NUMBER)
+        assert await wharfd_orders.steering.batches.finish(tx, number) is False
+    await wharfd_orders.steering.items.hold_unsure(context.db, ("call",))
+    assert (await orders.get(f"/{batch}"))["unknown"] == 2
