@@ -13,10 +13,12 @@ import trio
 from wharfd import Client, WharfdError
 from wharfd_orders.commands import COMMANDS
 
+LOGGED = re.compile(r"(\x1b\[\d+m)*(20\d\d-|\[(\x1b\[\d+m)*(debug|info|warning|error) )")
+
 
 def without_log(text):
     """Leave out what the daemon, in the same process, logs meanwhile."""
-    return "".join(line for line in text.splitlines(keepends=True) if not re.match(r"\x1b?\S*20\d\d-", line))
+    return "".join(line for line in text.splitlines(keepends=True) if not LOGGED.match(line))
 
 
 @pytest.fixture

@@ -203,13 +203,17 @@ async def test_an_upload_cut_in_the_middle(orders, kit):
         "Content-Type: application/x-ndjson\r\nIdempotency-Key: cut\r\nContent-Length: 100000\r\n\r\n"
     )
     await stream.send_all(head.encode() + kit.lines(100))
-    await stream.aclose()
     released = sql("test.keys", "SELECT count(*) FROM orders.keys")
     uploads = orders.d.context("orders").state["parts"].uploads
+
+    async def begun():
+        return uploads.borrowed_tokens == 1 and await orders.d.db.fetchval(released) == 1
 
     async def given_up():
         return uploads.borrowed_tokens == 0
 
+    await kit.until(begun)
+    await stream.aclose()
     await kit.until(given_up)
     assert await stored(orders) == [0, 0, 0]
     assert await orders.d.db.fetchval(released) == 0
