@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..stage import Scenario
 from . import (
     backend_killed,
+    bulk_orders,
     clock,
     crash_points,
     disk_full,
@@ -27,6 +28,7 @@ from . import (
 
 _TABLE = (
     kill_daemon.SCENARIO,
+    bulk_orders.SCENARIO,
     crash_points.SCENARIO,
     two_daemons.SCENARIO,
     restart.SCENARIO,

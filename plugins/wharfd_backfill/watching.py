@@ -27,7 +27,7 @@ ALERTS = [
         name="backfill_stale",
         summary="A backfill job does not report",
         check=find_stale,
-        runbook="docs/backfill.md#a-job-is-stale",
+        runbook="docs/operate.md#a-backfill-job-is-stale",
     )
 ]
 

@@ -65,6 +65,9 @@ class Settings:
     uploads_at_once: int = option(4, help="uploads read at a time by one daemon; more are answered 503")
     ledger_batch: int = option(500, help="orders that the ledger writes in one transaction")
     ledger_workers: int = option(2, help="transactions of the ledger at a time, in each daemon")
+    lease: timedelta = option(
+        timedelta(seconds=60), help="how long an order stays with a daemon that is not heard of any more"
+    )
     attempts: int = option(8, help="tries of an order before it counts as failed")
     order_events: tuple[Literal["created", "updated", "completed", "failed"], ...] = option(
         ("updated", "completed", "failed"), help="which order.* events are published"
@@ -106,6 +109,8 @@ class Settings:
             raise ValueError("max_rows: must be between 1 and 10,000,000")
         if not 1024 <= self.max_row_bytes <= 1 << 20:
             raise ValueError("max_row_bytes: must be between 1,024 and 1,048,576")
+        if self.lease < timedelta(seconds=1):
+            raise ValueError("lease: must be at least one second")
         if self.attempts < 1 or self.ledger_workers < 1 or self.uploads_at_once < 1:
             raise ValueError("attempts: attempts, ledger_workers and uploads_at_once start at 1")
         if self.keep_batches < self.keep_results:

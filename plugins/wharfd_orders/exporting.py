@@ -73,13 +73,16 @@ def csv_row(row: Record, which: str) -> list[str]:
 
 
 def flat(order: dict[str, Any]) -> dict[str, Any]:
-    """Return an order as the cells of a row; of several items the first. JSON Lines has them all."""
+    """Return an order as the cells of a row, which has room for one item."""
     if "_cells" in order:
         return {name: cell for name, cell in order.items() if name in TEMPLATE} | (
             {"amount": order["amount_minor"]} if "amount_minor" in order else {}
         )
     items = order.get("cartItems")
     item = items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else {}
+    if isinstance(items, list) and len(items) > 1:
+        # A row with one of its items would be another order. This one is refused when it is sent again.
+        item = {"schemeName": f"{len(items)} items; use JSON Lines"}
     mode = order.get("transactionMode")
     mode = mode if isinstance(mode, dict) else {}
     return {

@@ -93,9 +93,9 @@ async def look_at(ctx: Context, batch: Record, counts: Counts) -> bool:
         if batch["max_per_second"] is not None:
             await _let_go(ctx, batch, counts)
             return True
-        more = await move_rows(ctx, number, ("waiting",), "ready")
-        ctx.work.wake(None, batch["lane"], rows=min(counts.of("waiting"), CHUNK_ROWS))
-        return more
+        released = await items.release(ctx.db, number, _CHUNKS_PER_LOOK * CHUNK_ROWS)
+        ctx.work.wake(None, batch["lane"], rows=released)
+        return released < counts.of("waiting")
     return False
 
 
@@ -126,7 +126,7 @@ async def _let_go(ctx: Context, batch: Record, counts: Counts) -> None:
         count, left = allowance(rate, locked["elapsed"])
         if not count:
             return
-        moved, _ = await items.move(tx, number, ("waiting",), "ready", limit=count)
+        moved = await items.release(tx, number, count)
         await batches.released(tx, number, left)
         if moved:
             ctx.work.wake(tx, batch["lane"], rows=moved)

@@ -45,13 +45,14 @@ UNAPPROVED = sql(
 )
 DRIFTED = sql(
     "drifted_batches",
-    """WITH some AS (SELECT number, id FROM orders.batches WHERE finished_at > now() - interval '1 hour'
+    """WITH recent AS (SELECT number, id FROM orders.batches WHERE finished_at > now() - interval '1 hour'
       ORDER BY finished_at DESC LIMIT 5),
     shown AS (SELECT batch, state, sum(rows) AS rows FROM orders.tally
-      WHERE batch IN (SELECT number FROM some) GROUP BY batch, state HAVING sum(rows) <> 0),
+      WHERE batch IN (SELECT number FROM recent) GROUP BY batch, state HAVING sum(rows) <> 0),
     counted AS (SELECT batch, state, count(*) AS rows FROM orders.items
-      WHERE batch IN (SELECT number FROM some) GROUP BY batch, state)
-    SELECT DISTINCT some.id FROM shown FULL JOIN counted USING (batch, state) JOIN some ON some.number = batch
+      WHERE batch IN (SELECT number FROM recent) GROUP BY batch, state)
+    SELECT DISTINCT recent.id FROM shown FULL JOIN counted USING (batch, state)
+    JOIN recent ON recent.number = batch
     WHERE shown.rows IS DISTINCT FROM counted.rows""",
 )
 

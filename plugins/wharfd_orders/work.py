@@ -31,6 +31,7 @@ def queues(settings: Settings) -> list[WorkQueue]:
             lane=("lane", lane),
             fair_by="share",
             retry=retry,
+            lease_seconds=settings.lease.total_seconds(),
             ordered=lane.endswith("fifo"),
             skip_buried=lane.endswith("fifo") and skip_buried,
             **more,

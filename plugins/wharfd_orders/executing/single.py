@@ -54,7 +54,7 @@ async def work_one(ctx: Context, job: Job[ItemRow]) -> object:
 async def _answer(
     ctx: Context, job: Job[ItemRow], executor: ExternalExecutor, order: OrderToExecute, *, may_send: bool
 ) -> Answer:
-    if job.row.sent_at is not None and not executor.idempotent:
+    if job.row.sent_at is not None and not (executor.idempotent and may_send):
         before = await _guarded(ctx, executor.find, order)
         if not isinstance(before, NotDone) or before.all_wait:
             return before

@@ -106,6 +106,7 @@ def result_view(row: Record) -> dict[str, Any]:
         "error": error,
         "attempts": row["attempts"],
         "finishedAt": stamp(row["finished_at"]),
+        "data": row["payload"],
     }
     if original is not None:
         view["duplicate"] = True

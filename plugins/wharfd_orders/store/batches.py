@@ -81,6 +81,8 @@ FINISH = sql(
     WHERE b.number = $1 AND b.finished_at IS NULL
       AND (SELECT coalesce(sum(t.rows), 0) FROM orders.tally t
            WHERE t.batch = $1 AND t.state IN ('waiting', 'ready', 'running', 'held')) = 0
+      AND (b.lane NOT IN ('call', 'call_fifo') OR NOT EXISTS (SELECT FROM orders.items i
+        WHERE i.batch = $1 AND i.state = 'buried' AND i.sent_at IS NOT NULL))
     RETURNING b.number""",
 )
 LOCK = sql("lock_batch", f"SELECT {_COLUMNS} FROM orders.batches WHERE number = $1 FOR NO KEY UPDATE")

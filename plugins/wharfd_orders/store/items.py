@@ -17,6 +17,7 @@ MOVE = sql(
     """WITH chosen AS MATERIALIZED (
       SELECT idx FROM orders.items
       WHERE batch = $1 AND idx >= $4 AND state = ANY ($2::text[])
+        AND ($3 <> 'cancelled' OR sent_at IS NULL)
       ORDER BY idx LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED
     ), moved AS (
       UPDATE orders.items SET state = $3, due_at = now(), claim = NULL, lease_until = NULL,
@@ -25,6 +26,16 @@ MOVE = sql(
       WHERE batch = $1 AND idx = ANY (ARRAY(SELECT idx FROM chosen)) RETURNING idx
     )
     SELECT count(*) AS rows, max(idx) AS last FROM moved""",
+)
+# The state stands in the text, so that the index of waiting rows is used and finished ones are not read.
+RELEASE = sql(
+    "release_items",
+    """WITH chosen AS MATERIALIZED (
+      SELECT idx FROM orders.items WHERE batch = $1 AND state = 'waiting'
+      ORDER BY idx LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE orders.items SET state = 'ready', due_at = now(), claim = NULL, lease_until = NULL
+    WHERE batch = $1 AND idx = ANY (ARRAY(SELECT idx FROM chosen))""",
 )
 # A buried row that was sent and never answered is not a failure that anybody knows of.
 UNSURE = sql(
@@ -100,10 +111,18 @@ async def move(
     limit: int,
     reason: str = "",
 ) -> tuple[int, int | None]:
-    """Put up to `limit` rows from some states into another; return how many and the index of the last."""
+    """Put up to `limit` rows from some states into another; return how many and the index of the last.
+
+    A row that may have been carried out is never put into `cancelled`.
+    """
     record = await db.fetchrow(MOVE, batch, list(states), target, from_idx, limit, reason)
     assert record is not None
     return record["rows"], record["last"]
+
+
+async def release(db: Queries, batch: int, limit: int) -> int:
+    """Let up to `limit` waiting rows go, the first ones first; return how many."""
+    return await db.execute(RELEASE, batch, limit)
 
 
 async def hold_unsure(db: Queries, lanes: Sequence[str]) -> int:

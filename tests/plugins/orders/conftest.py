@@ -52,26 +52,30 @@ class Orders:
 
     async def finished(self, batch, seconds=20):
         """Wait until a batch is announced as over."""
-        with trio.fail_after(seconds):
-            while True:
-                view = await self.get(f"/{batch}")
-                if view["completedAt"] is not None:
-                    return view
-                await trio.sleep(0.02)
+        return await self.wait(batch, lambda view: view["completedAt"] is not None, seconds)
 
     async def wait(self, batch, condition, seconds=20):
-        with trio.fail_after(seconds):
-            while True:
-                view = await self.get(f"/{batch}")
-                if condition(view):
-                    return view
-                await trio.sleep(0.02)
+        """Wait until a batch is as it should be."""
+
+        async def look():
+            view = await self.get(f"/{batch}")
+            return view if condition(view) else None
+
+        return await until(look, seconds)
+
+
+async def until(check, seconds=20):
+    """Ask until there is an answer."""
+    with trio.fail_after(seconds):
+        while not (found := await check()):
+            await trio.sleep(0.02)
+    return found
 
 
 @pytest.fixture
 def kit():
     """The names above, for test modules, which cannot import this one."""
-    return SimpleNamespace(order=order, lines=lines, NDJSON=NDJSON, CSV=CSV, Orders=Orders)
+    return SimpleNamespace(order=order, lines=lines, NDJSON=NDJSON, CSV=CSV, Orders=Orders, until=until)
 
 
 @pytest.fixture

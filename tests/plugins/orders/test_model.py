@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wharfd_orders.executing.breaker import Breaker
@@ -174,6 +174,7 @@ def test_cells_are_safe_for_spreadsheets_and_read_back(cell, safe):
     assert unescape(safe) == cell
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_cell_reads_back(cell):
     assert unescape(escape(cell)) == cell

@@ -203,11 +203,18 @@ async def test_an_upload_cut_in_the_middle(orders, kit):
         "Content-Type: application/x-ndjson\r\nIdempotency-Key: cut\r\nContent-Length: 100000\r\n\r\n"
     )
     await stream.send_all(head.encode() + kit.lines(100))
-    await stream.aclose()
     released = sql("test.keys", "SELECT count(*) FROM orders.keys")
-    with trio.fail_after(10):
-        while orders.d.context("orders").state["parts"].uploads.borrowed_tokens:
-            await trio.sleep(0.01)
+    uploads = orders.d.context("orders").state["parts"].uploads
+
+    async def begun():
+        return uploads.borrowed_tokens == 1 and await orders.d.db.fetchval(released) == 1
+
+    async def given_up():
+        return uploads.borrowed_tokens == 0
+
+    await kit.until(begun)
+    await stream.aclose()
+    await kit.until(given_up)
     assert await stored(orders) == [0, 0, 0]
     assert await orders.d.db.fetchval(released) == 0
     view = await orders.send(kit.lines(100), headers=kit.NDJSON | {"Idempotency-Key": "cut"})
@@ -502,6 +509,21 @@ async def test_downloads(orders, kit):
     await orders.d.db.owner.execute(AGE, batch)
     await orders.get(f"/{batch}/results", expect=410)
     assert (await orders.get(f"/{batch}"))["succeeded"] == 3
+
+
+async def test_an_order_with_several_items_does_not_fit_a_csv_row(orders, kit):
+    two = kit.order(1)
+    two["cartItems"] *= 2
+    view = await orders.send({"orders": [two]}, "?paused=true", headers={})
+    batch = view["batchId"]
+    await orders.act(batch, "cancel")
+    await orders.finished(batch)
+    csv_file = (await orders.d.get(f"/api/bulk-orders/{batch}/results?which=unprocessed&format=csv")).body
+    problem = await orders.send(csv_file, headers=kit.CSV, expect=422)
+    assert {error["code"] for error in problem["rowErrors"]} >= {"amount_missing"}
+    lines = (await orders.d.get(f"/api/bulk-orders/{batch}/results?which=unprocessed")).body
+    done = await orders.finished((await orders.send(lines))["batchId"])
+    assert (done["status"], done["amounts"]["EUR"]["minor"]) == ("completed", 202)
 
 
 async def test_what_is_not_there(orders, kit):
