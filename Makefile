@@ -27,9 +27,6 @@ run: $(INSTALLED) ## start the daemon in the foreground, state in ./.wharfd
 test: $(INSTALLED) ## run the whole suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-faults: $(INSTALLED) ## kill, cut and damage what must survive it
-	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -m faults $(ARGS)
-
 lint: $(INSTALLED) ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -40,6 +37,16 @@ wheel: $(INSTALLED) ## build the wheel and compare it with the tree
 	@$(BIN)/python -m pytest -q tests/rules/test_wheel.py
 
 check: lint types test ## everything a change must pass
+
+faults: $(INSTALLED) ## break things under load, count what was lost; about 20 minutes
+	@$(BIN)/python -m faults run all $(ARGS)
+	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults
+
+soak: $(INSTALLED) ## break random things for HOURS (8), stop at the first broken promise
+	@$(BIN)/python -m faults soak --hours $(or $(HOURS),8) $(ARGS)
+
+bench: $(INSTALLED) ## measure, beside others, on this machine; about 10 minutes
+	@$(BIN)/python -m bench $(ARGS)
 
 docs: $(INSTALLED) ## write the generated pages and example.toml anew
 	@$(BIN)/wharfd docs --write

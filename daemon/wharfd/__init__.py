@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .cli.output import Output as Output
     from .clock import Clock as Clock
     from .config import option as option
+    from .context import Hooks as Hooks
     from .context import PluginContext as PluginContext
     from .db import Database as Database
     from .db import Queries as Queries
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from .db.embedded import Confinement as Confinement
     from .db.embedded import choose_confinement as choose_confinement
     from .db.embedded import find_binaries as find_binaries
+    from .db.inspection import ServerHealth as ServerHealth
+    from .db.inspection import server_health as server_health
     from .db.partitions import Partition as Partition
+    from .db.partitions import ensure_months as ensure_months
     from .db.partitions import ensure_range as ensure_range
+    from .db.partitions import missing_months as missing_months
     from .db.partitions import partitions_of as partitions_of
     from .declare import AlertRule as AlertRule
     from .declare import CacheFor as CacheFor
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from .declare import WorkQueue as WorkQueue
     from .errors import DatabaseBusy as DatabaseBusy
     from .errors import DatabaseUnavailable as DatabaseUnavailable
+    from .errors import HeaderRefused as HeaderRefused
     from .errors import LeaseLost as LeaseLost
     from .errors import NotReady as NotReady
     from .errors import OutboundError as OutboundError
@@ -67,7 +73,6 @@ if TYPE_CHECKING:
     from .hookspecs import hookspec as hookspec
     from .http import BadRequest as BadRequest
     from .http import Conflict as Conflict
-    from .http import Event as SentEvent  # noqa: F401
     from .http import EventStream as EventStream
     from .http import FieldError as FieldError
     from .http import Forbidden as Forbidden
@@ -78,14 +83,17 @@ if TYPE_CHECKING:
     from .http import Page as Page
     from .http import Reply as Reply
     from .http import Request as Request
+    from .http import SentEvent as SentEvent
     from .http import Stream as Stream
     from .http import TooMany as TooMany
     from .http import Unavailable as Unavailable
+    from .http import UnsupportedMediaType as UnsupportedMediaType
     from .http import decode_cursor as decode_cursor
     from .http import encode_cursor as encode_cursor
     from .http import offset_of as offset_of
     from .http import page_of as page_of
     from .http import paginate as paginate
+    from .http.outbound import FRAMING_HEADERS as FRAMING_HEADERS
     from .http.outbound import ClientCertificate as ClientCertificate
     from .http.outbound import NetworkPolicy as NetworkPolicy
     from .http.outbound import OutboundClient as OutboundClient
@@ -94,8 +102,9 @@ if TYPE_CHECKING:
     from .http.outbound import parse_url as parse_url
     from .ids import new_id as new_id
     from .ingest import Delivery as Delivery
-    from .ingest import Reply as IngestReply  # noqa: F401
+    from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
+    from .metrics import Sample as Sample
     from .redaction import names_a_secret as names_a_secret
     from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
@@ -121,55 +130,54 @@ if TYPE_CHECKING:
     from .work import Done as Done
     from .work import Hold as Hold
     from .work import Job as Job
+    from .work import Outcome as Outcome
     from .work import RetryAfter as RetryAfter
     from .work import Snooze as Snooze
 
 __version__ = "0.1.0"
 
-# where each public name lives; `name=other` renames what would be mistaken for something else
+# where each public name lives
 _HOMES = {
     "cache": "Cache",
     "cli.client": "Client",
     "cli.output": "Output",
     "clock": "Clock",
     "config": "option",
-    "context": "PluginContext",
+    "context": "Hooks PluginContext",
     "db": "Database Queries Record Statement Transaction quoted sql",
+    "db.inspection": "ServerHealth server_health",
     "db.embedded": "Binaries Confinement choose_confinement find_binaries",
-    "db.partitions": "Partition ensure_range partitions_of",
+    "db.partitions": "Partition ensure_months ensure_range missing_months partitions_of",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
     "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
-    "errors": "DatabaseBusy DatabaseUnavailable LeaseLost NotReady OutboundError Overloaded SecretError "
-    "ServiceUnavailable StatementTimeout StorageError UrlRefused WharfdError",
+    "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
+    "SecretError ServiceUnavailable StatementTimeout StorageError UrlRefused WharfdError",
     "hookspecs": "hookimpl hookspec",
-    "http": "BadRequest Conflict SentEvent=Event EventStream FieldError Forbidden Gone HttpProblem Invalid "
-    "NotFound Page Reply Request Stream TooMany Unavailable decode_cursor encode_cursor offset_of page_of "
-    "paginate",
-    "http.outbound": "ClientCertificate NetworkPolicy OutboundClient OutboundResponse check_header parse_url",
+    "http": "BadRequest Conflict EventStream SentEvent FieldError Forbidden Gone HttpProblem Invalid "
+    "NotFound Page Reply Request Stream TooMany Unavailable UnsupportedMediaType decode_cursor "
+    "encode_cursor offset_of page_of paginate",
+    "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
+    "check_header parse_url",
     "ids": "new_id",
-    "ingest": "Delivery IngestReply=Reply",
-    "metrics": "PluginMetrics",
+    "ingest": "Delivery IngestReply",
+    "metrics": "PluginMetrics Sample",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
     "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "
     "read_object recipient_of sync_folder unpack write_durably",
-    "work": "Again Batch Bury Cancel Done Hold Job RetryAfter Snooze",
+    "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",
 }
-_PUBLIC = {
-    entry.partition("=")[0]: (module, entry.rpartition("=")[2])
-    for module, names in _HOMES.items()
-    for entry in names.split()
-}
+_PUBLIC = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     try:
-        module, attribute = _PUBLIC[name]
+        module = _PUBLIC[name]
     except KeyError:
         raise AttributeError(f"wharfd has no public name {name!r}") from None
-    value = getattr(import_module(f".{module}", __name__), attribute)
+    value = getattr(import_module(f".{module}", __name__), name)
     globals()[name] = value
     return value
 

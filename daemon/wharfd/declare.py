@@ -83,6 +83,9 @@ class Route:
     `body` is a msgspec type (decoded and validated before the handler runs), `bytes`, or None; with
     `stream=True` the handler reads `request.stream()` itself in constant memory.
     `query` is a msgspec Struct the query string is converted to. `returns` is documented in OpenAPI.
+
+    `page=True` is for people, not programs: the route stays out of OpenAPI. With `sign_in` a browser that
+    comes without credentials is sent to that path (303, the way back in `next`) instead of getting a 401.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -102,6 +105,8 @@ class Route:
     timeout_seconds: float = 30.0
     summary: str = ""
     deprecated: bool = False
+    page: bool = False
+    sign_in: str | None = None
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -114,6 +119,11 @@ class Route:
             f"scope {self.scope!r} is not area:verb",
         )
         _check(self.cache is None or self.method == "GET", self, f"{self.path}: only a GET can be cached")
+        _check(
+            self.sign_in is None or (self.page and self.method == "GET" and self.sign_in.startswith("/")),
+            self,
+            f"{self.path}: sign_in is a path, and for a GET with page=True",
+        )
         _check(
             not self.idempotent or self.method != "GET", self, f"{self.path}: a GET needs no Idempotency-Key"
         )
@@ -312,7 +322,9 @@ class Subscription:
 
     `event` is an Event class, a type name, or a pattern such as `payment.*` or `*`.
     With `transactional=True` the handler is `async def handler(ctx, envelope, tx)` and its writes through
-    `tx` commit together with the mark that the event was handled: exactly once.
+    `tx` commit together with the mark that the event was handled: exactly once. With `batch` above 1 it is
+    `async def handler(ctx, envelopes, tx)` and gets up to so many at a time; when it fails, the batch is
+    tried in halves until the event that is to blame fails alone.
 
     `name` tells the plugin's subscriptions apart and must stay the same over releases; it is the handler's
     name unless given. Several subscriptions with one name are one subscriber that hears several types.
@@ -323,6 +335,7 @@ class Subscription:
     transactional: bool = False
     name: str = ""
     concurrency: int = 4
+    batch: int = 1
     retry: Retry = field(default_factory=Retry)
     timeout_seconds: float | None = None
 
@@ -334,6 +347,11 @@ class Subscription:
         )
         _check(bool(_PATTERN.match(self.pattern)), self, f"{self.pattern!r} is no event type and no pattern")
         _check(1 <= self.concurrency <= 1000, self, f"{self.subscriber}: concurrency is between 1 and 1000")
+        _check(
+            self.batch == 1 or (self.transactional and 1 < self.batch <= 1000),
+            self,
+            f"{self.subscriber}: batch is between 1 and 1000, and above 1 only with transactional=True",
+        )
 
     @property
     def pattern(self) -> str:

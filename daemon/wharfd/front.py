@@ -14,6 +14,7 @@ import trio
 
 from .config import CoreSettings, IngestSettings
 from .contracts.access import AUTHENTICATOR, Authenticator
+from .contracts.daemon import API
 from .declare import IngestRoute
 from .health import HealthBoard
 from .http import BoundRoute, IngestMount
@@ -123,6 +124,7 @@ class Front:
             log=structlog.get_logger("wharfd.http"),
             mounts=self._mounts(),
         )
+        lives.services.offer("core", API, self._server.inside)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `drain`; started when both listeners accept."""

@@ -167,7 +167,8 @@ class PluginLives:
     def bound_routes(self) -> list[BoundRoute]:
         """Return the API routes of all plugins, each with the way to its plugin's context."""
         return [
-            BoundRoute(route, plugin, self.context_of(plugin)) for plugin, route in self.registry.of(Route)
+            BoundRoute(route, plugin, self.context_of(plugin), hidden=route.page)
+            for plugin, route in self.registry.of(Route)
         ]
 
     def bound_checks(self) -> list[BoundCheck]:

@@ -26,7 +26,7 @@ from .ratelimit import RateLimiter
 from .redis import RedisLink, open_redis
 from .registry import Registry
 from .schedule import Scheduler
-from .secrets import Vault
+from .secrets import Secret, Vault
 from .state import StateFolder
 from .work import Jobs, WorkEngine
 
@@ -80,7 +80,7 @@ class Machinery:
             hooks=hooks,
             metrics=self.metrics.for_plugin(name, [metric for _, metric in registry.of(Metric, name)]),
             http=self.outbound,
-            secrets=self.vault,
+            secrets=self.vault.for_schema(name),
             audit=self.audit,
             limits=self.limits.named(name),
             clock=self.clock,
@@ -99,6 +99,14 @@ class Machinery:
             task_status.started()
 
 
+def _master_keys(settings: CoreSettings) -> Secret | None:
+    """Return the configured master keys, the current one first, as the vault reads them: one a line."""
+    if settings.secrets.key is None:
+        return None
+    keys = (settings.secrets.key, *settings.secrets.old_keys)
+    return Secret("\n".join(key.reveal() for key in keys))
+
+
 @asynccontextmanager
 async def open_machinery(
     bridge: Bridge,
@@ -114,7 +122,7 @@ async def open_machinery(
     Raises `MasterKeyError` when the database was sealed with another key. Redis may be away.
     """
     async with AsyncExitStack() as stack:
-        vault = await open_vault(db, configured=settings.secrets.key, key_path=state.master_key)
+        vault = await open_vault(db, configured=_master_keys(settings), key_path=state.master_key)
         redis = None
         if settings.redis.url is not None:
             redis = await stack.enter_async_context(open_redis(bridge, settings.redis.url.reveal()))

@@ -6,6 +6,7 @@ What is served at `/metrics` is this registry as text. Names are `wharfd_<plugin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import trio
@@ -52,15 +53,34 @@ class MetricDeclaration(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One line of `/metrics`. `kind` is that of its metric: counter, gauge, histogram, info …"""
+
+    name: str
+    kind: str
+    labels: Mapping[str, str]
+    value: float
+
+
 class PluginMetrics(Mapping[str, Any]):
     """A plugin's metrics by the names it declared: `ctx.metrics["accepted_total"].labels("netbanx").inc()`.
 
     The values are prometheus_client's Counter, Gauge and Histogram.
     """
 
-    def __init__(self, plugin: str, metrics: Mapping[str, Any]) -> None:
+    def __init__(
+        self, plugin: str, metrics: Mapping[str, Any], registry: CollectorRegistry | None = None
+    ) -> None:
         self._plugin = plugin
         self._metrics = dict(metrics)
+        self._registry = registry
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield everything this daemon's `/metrics` shows now, of all plugins and the core."""
+        for family in self._registry.collect() if self._registry is not None else ():
+            for sample in family.samples:
+                yield Sample(sample.name, family.type, sample.labels, sample.value)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -93,9 +113,8 @@ class Metrics:
         Raises `ValueError`, naming the metric, when two declarations give the same full name.
         """
         if plugin not in self._plugins:
-            self._plugins[plugin] = PluginMetrics(
-                plugin, {one.name: self._make(plugin, one) for one in declared}
-            )
+            made = {one.name: self._make(plugin, one) for one in declared}
+            self._plugins[plugin] = PluginMetrics(plugin, made, self.registry)
         return self._plugins[plugin]
 
     def expose(self) -> bytes:

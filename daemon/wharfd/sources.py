@@ -9,6 +9,7 @@ from .doctor import examine
 from .front import Sockets
 from .health import HealthBoard
 from .intake import Intake
+from .keystore import rotate_master
 from .life import PluginLives
 from .sockets import describe
 from .supervisor import Supervisor
@@ -43,5 +44,6 @@ def own_sources(
         clock=machinery.clock,
         addresses=lambda: addresses,
         ingest=intake.figures,
+        rotate=lambda dry_run: rotate_master(machinery.db, machinery.vault.masters, dry_run=dry_run),
         examine=lambda: examine(machinery, lives.registry, core),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def _follow(client: Client, output: Output, answer: Any, *, until: str = "") -> 
             told = news
         if run["state"] in ("done", "failed") or (until and run["step"] == until):
             break
-        time.sleep(_POLL_SECONDS)
+        threading.Event().wait(_POLL_SECONDS)
     if run["error"]:
         output.line(run["error"])
     output.facts(run["result"])

@@ -9,6 +9,7 @@ import trio
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     HealthCheck,
     Metric,
     Migrations,
@@ -22,6 +23,7 @@ from wharfd.contracts.access import AUTHENTICATOR
 
 from . import commands as _commands
 from . import config as _config
+from . import console as _console
 from . import parts as _parts
 from . import retention as _retention
 from . import routes as _routes
@@ -87,6 +89,12 @@ def register_alerts(settings: _config.Settings) -> Sequence[AlertRule]:
 def register_retention(settings: _config.Settings) -> Sequence[RetentionRule]:
     """The usage log and keys revoked long ago."""
     return _retention.rules(settings)
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """API keys."""
+    return _console.PAGES
 
 
 @hookimpl

@@ -128,7 +128,7 @@ async def query(server, role, statement, database="wharfd"):
 async def until(condition):
     """Wait until the condition holds: for what happens in other processes and tells nobody."""
     with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - no event crosses the process's border
+        while not condition():
             await trio.sleep(0.002)
 
 

@@ -400,14 +400,31 @@ async def test_connections_beyond_the_cap_are_told_and_closed():
     async with listening(limits=ListenerLimits(connections=2)) as harness:
         async with await harness.connect() as one, await harness.connect() as two:
             for stream in (one, two):
-                await stream.send_all(GET_HOOK)
-                assert (await read_answer(stream))[0] == 200
+                await stream.send_all(post(b"12345")[:-3])  # at work: nobody gives way
+            await condition(lambda: harness.statistics.connections == 2)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             answer = await harness.talk(GET_HOOK)
             assert statuses(answer) == [503]
             assert b"Retry-After: 1\r\n" in answer
             assert harness.observer.away == ["full"]
+            await one.send_all(b"345")
+            assert (await read_answer(one))[0] == 200
         await condition(lambda: not harness.statistics.connections)
         assert statuses(await harness.talk(GET_HOOK)) == [200]
+
+
+async def test_at_the_cap_an_idle_connection_gives_way():
+    async with listening(limits=ListenerLimits(connections=2)) as harness:
+        async with await harness.connect() as kept, await harness.connect() as silent:
+            await kept.send_all(GET_HOOK)
+            assert (await read_answer(kept))[0] == 200
+            await condition(lambda: harness.statistics.connections == 2)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert statuses(await harness.talk(GET_HOOK)) == [200]
+            assert await silent.receive_some() == b""
+            assert harness.observer.away == []
+            await kept.send_all(GET_HOOK)  # it has spoken before, so it had longer to go
+            assert (await read_answer(kept))[0] == 200
 
 
 async def test_connections_of_one_client_are_capped():

@@ -12,7 +12,9 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
 LONGEST = 500
 
 # file → why it may be longer than LONGEST
-LONG_FOR_A_REASON: dict[str, str] = {}
+LONG_FOR_A_REASON: dict[str, str] = {
+    "daemon/wharfd/declare.py": "everything a plugin can declare stands on one page",
+}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -28,7 +28,7 @@ class Process:
     def log(self) -> str:
         return self.output.read_text()
 
-    def wait_ready(self, seconds: float = 20.0) -> None:
+    def wait_ready(self, seconds: float = 60.0) -> None:
         """Poll until the API answers; fails with the log when the process ends first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -1,5 +1,6 @@
 """The daemon as its operator meets it: start, stop, kill -9, and every wrong way to start it."""
 
+import json
 import os
 import signal
 import socket
@@ -117,3 +118,26 @@ def test_a_command_without_a_daemon_says_how_to_start_one(tmp_path):
     done = wharfd("status", "--state-dir", str(tmp_path), environ={"WHARFD_URL": "http://127.0.0.1:1"})
     assert done.returncode == 69
     assert "start it with: wharfd run" in done.stderr
+
+
+def test_the_master_key_is_rotated_and_the_old_one_forgotten(start):
+    first, second = (json.loads(wharfd("secrets", "new-key", "--json").stdout)["key"] for _ in range(2))
+    process = start(f'[secrets]\nkey = "{first}"\n')
+    process.wait_ready()
+    process.stop()
+    both = start(f'[secrets]\nkey = "{second}"\nold_keys = ["{first}"]\n', state=process.state)
+    both.wait_ready()
+    url = {"WHARFD_URL": f"http://127.0.0.1:{both.api}"}
+    rotated = wharfd("secrets", "rotate", "--json", "--state-dir", str(both.state), environ=url)
+    found = json.loads(rotated.stdout)
+    assert found["changed"] == found["data_keys"] > 0
+    both.stop()
+    alone = start(f'[secrets]\nkey = "{second}"\n', state=process.state)
+    alone.wait_ready()
+
+
+def test_init_makes_everything_and_stops(tmp_path):
+    done = wharfd("init", "--state-dir", str(tmp_path / "state"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "state" / "master.key").exists()
+    assert (tmp_path / "state" / "postgres" / "data").is_dir()

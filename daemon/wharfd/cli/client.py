@@ -80,15 +80,25 @@ class Client:
         return self.call("POST", path, body, headers=headers).json()
 
     def call(
-        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
     ) -> Answer:
-        """Send one request; raises `ClientError` with the daemon's own sentence when it is refused."""
-        raw = body if isinstance(body, bytes) else None if body is None else msgspec.json.encode(body)
+        """Send one request; raises `ClientError` with the daemon's own sentence when it is refused.
+
+        `body` is bytes, a file opened for reading bytes (sent piece by piece), or becomes JSON.
+        """
+        plain = isinstance(body, bytes) or hasattr(body, "read")
+        raw = body if plain else None if body is None else msgspec.json.encode(body)
         sent = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
         token = self._token
         if token:
             sent.setdefault("Authorization", f"Bearer {token}")
-        connection = self._connect()
+        connection = self._connect(timeout)
         try:
             connection.request(method, path, body=raw, headers=sent)
             response = connection.getresponse()

@@ -26,13 +26,18 @@ COLOURS = {
     "buried": "red",
 }
 
+_PIPED_WIDTH = 1000
+_LONG = frozenset({"reason", "last_error", "lastError", "found", "hint", "detail", "message", "error"})
+
 
 class Output:
     """Writes results to stdout; with `as_json` everything a command shows is one JSON value."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._console = Console(highlight=False, soft_wrap=True)
+        # A table that is piped on is not cut to the width of a terminal that is not there.
+        width = None if sys.stdout.isatty() else _PIPED_WIDTH
+        self._console = Console(highlight=False, width=width)
 
     def json(self, value: Any) -> None:
         """Print a value as indented JSON."""
@@ -55,7 +60,7 @@ class Output:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
+            table.add_column(column.replace("_", " "), no_wrap=column not in _LONG, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(row.get(column)) for column in columns))
         self._console.print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..http import BoundRoute
-from . import audit, database, doctor, migrations, performance, plugins, schedules, status, work
+from . import audit, database, doctor, migrations, performance, plugins, schedules, secrets, status, work
 from .sources import CoreSources
 
 __all__ = ["CoreSources", "core_routes"]
@@ -21,5 +21,6 @@ def core_routes(sources: CoreSources) -> list[BoundRoute]:
         *status.ROUTES,
         *doctor.ROUTES,
         *audit.ROUTES,
+        *secrets.ROUTES,
     ]
     return [BoundRoute(route, "core", lambda: sources) for route in routes]

@@ -194,6 +194,7 @@ class CoreSources:
     addresses: Callable[[], Mapping[str, Sequence[str]]] = dict
     ingest: Callable[[], Mapping[str, Any]] = dict
     alerts: Callable[[], Awaitable[Sequence[Any]]] = _no_alerts
+    rotate: Callable[[bool], Awaitable[Any]] | None = None
     examine: Callable[[], Awaitable[Sequence[Any]]] = _no_alerts
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 

@@ -63,7 +63,8 @@ def is_lost(error: BaseException, connection: asyncpg.Connection | None = None) 
     if isinstance(error, _LOST):
         return True
     return (
-        isinstance(error, (exceptions.InterfaceError, OSError))
+        # asyncpg lets go of its protocol when a connection ends; who was about to use it meets None.
+        isinstance(error, (exceptions.InterfaceError, OSError, AttributeError))
         and connection is not None
         and connection.is_closed()
     )

@@ -154,6 +154,7 @@ class Database(Queries):
             pools=tuple(pool.statistics() for pool in pools),
             statements=tuple(self._counted.statements()),
             slow=tuple(self._counted.slow()),
+            slow_seconds=self._counted.slow_seconds,
         )
 
 

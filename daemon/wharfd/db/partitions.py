@@ -153,3 +153,8 @@ async def drop_month(owner: Database, table: str, month: date) -> None:
     parts = f"ALTER TABLE {quoted(table)} DETACH PARTITION {quoted(name)} CONCURRENTLY"
     await owner.execute(sql("partitions_detach", parts))
     await owner.execute(sql("partitions_drop", f"DROP TABLE {quoted(name)}"))
+
+
+# What plugins call these, where there is no module name in front.
+ensure_months = ensure_range
+missing_months = missing

@@ -116,7 +116,7 @@ class Statistics:
     """All statements of a daemon."""
 
     def __init__(self, slow_seconds: float) -> None:
-        self._slow_seconds = slow_seconds
+        self.slow_seconds = slow_seconds
         self._counters: dict[str, Counter] = {}
         self._slow: deque[SlowStatement] = deque(maxlen=_SLOW_KEPT)
 
@@ -128,7 +128,7 @@ class Statistics:
                 name = _OVERFLOW
             counter = self._counters.setdefault(name, Counter())
         counter.add(seconds, rows, failed=failed)
-        if seconds >= self._slow_seconds:
+        if seconds >= self.slow_seconds:
             counter.slow += 1
             self._slow.append(SlowStatement(name, seconds, datetime.now(UTC), rows, failed))
             _log.warning("slow_statement", statement=name, seconds=round(seconds, 4), rows=rows)
@@ -171,3 +171,4 @@ class DatabaseStatistics:
     pools: tuple[PoolStatistics, ...]
     statements: tuple[StatementStatistics, ...]
     slow: tuple[SlowStatement, ...]
+    slow_seconds: float = 0.2

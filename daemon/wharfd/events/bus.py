@@ -25,11 +25,11 @@ _GROUP = 1000  # events per statement
 _PUBLISH = sql(
     "events.publish",
     f"""WITH given AS (
-  SELECT * FROM unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::text[])
-    AS g (id, type, version, owner, subject, data)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::text[], $8::text[])
+    AS g (id, type, version, owner, subject, data, trace_id)
 ), written AS (
   INSERT INTO wharfd.events (id, type, version, owner, subject, data, publisher, trace_id)
-  SELECT id, type, version, owner, subject, data::jsonb, $7, $8 FROM given
+  SELECT id, type, version, owner, subject, data::jsonb, $7, trace_id FROM given
 ), heard AS (
   INSERT INTO wharfd.inbox (subscriber, event_id, event_at)
   SELECT DISTINCT s.subscriber, given.id, now() FROM given JOIN wharfd.subscriptions s
@@ -105,7 +105,7 @@ class EventBus:
         return {plugin: list(types) for plugin, types in self._published.items()}
 
     async def publish(
-        self, transaction: Transaction, plugin: str, events: Sequence[Event], trace_id: str | None
+        self, transaction: Transaction, plugin: str, events: Sequence[Event], traces: Sequence[str | None]
     ) -> list[str]:
         """Write the events and their inbox rows, and wake the subscribers after the commit."""
         allowed = self._published.get(plugin, {})
@@ -129,7 +129,7 @@ class EventBus:
                 [event.subject for event in events[part]],
                 facts[part],
                 plugin,
-                trace_id,
+                list(traces[part]),
             )
             for record in records:
                 heard[record["subscriber"]] = heard.get(record["subscriber"], 0) + record["rows"]
@@ -158,10 +158,21 @@ class Events:
         Every subscription that matches gets it after the commit, and nobody if there is none. Raises
         `UnknownEvent` for a type the plugin did not declare, `InvalidEvent` for facts that do not fit it.
         """
-        return (await self._bus.publish(transaction, self._plugin, [event], trace_id))[0]
+        return (await self._bus.publish(transaction, self._plugin, [event], [trace_id]))[0]
 
     async def publish_many(
-        self, transaction: Transaction, events: Iterable[Event], *, trace_id: str | None = None
+        self,
+        transaction: Transaction,
+        events: Iterable[Event],
+        *,
+        trace_id: str | Sequence[str | None] | None = None,
     ) -> list[str]:
-        """Write many events with few statements, and return their ids in the same order."""
-        return await self._bus.publish(transaction, self._plugin, list(events), trace_id)
+        """Write many events with few statements, and return their ids in the same order.
+
+        `trace_id` is one for all of them, or a list with one for each.
+        """
+        found = list(events)
+        each = [trace_id] * len(found) if trace_id is None or isinstance(trace_id, str) else list(trace_id)
+        if len(each) != len(found):
+            raise ValueError(f"publish_many: {len(found)} events and {len(each)} trace ids")
+        return await self._bus.publish(transaction, self._plugin, found, each)

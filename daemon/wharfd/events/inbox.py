@@ -12,7 +12,7 @@ from ..contracts.events import Envelope
 from ..db import Database, sql
 from ..declare import Subscription, WorkQueue
 from ..work.control import Audit
-from ..work.job import Job
+from ..work.job import Batch, Job
 from ..work.outcomes import Bury
 
 REMEMBER_DAYS = 7  # a subscriber that no daemon declared for so long gets nothing more
@@ -134,11 +134,20 @@ def queue_of(plugin: str, subscription: Subscription) -> WorkQueue:
             if isinstance(outcome, BaseException):
                 job.finish(outcome)
 
+    async def handle_batch(ctx: Any, batch: Batch[InboxRow]) -> None:
+        async with batch.commit() as tx:
+            for job in batch:
+                if job.extra is None:
+                    job.finish(Bury(f"event {job.row.event_id} is not there any more"))
+            await subscription.handler(ctx, [job.extra for job in batch if job.extra is not None], tx)
+
+    single = handle_in_transaction if subscription.transactional else handle
     return WorkQueue(
         name=subscription.subscriber,
         table="wharfd.inbox",
         row=InboxRow,
-        handler=handle_in_transaction if subscription.transactional else handle,
+        handler=handle_batch if subscription.batch > 1 else single,
+        batch=subscription.batch,
         lane=("subscriber", f"{plugin}.{subscription.subscriber}"),
         concurrency=subscription.concurrency,
         timeout_seconds=subscription.timeout_seconds,

@@ -25,6 +25,8 @@ from .problems import (
 from .reply import Event, EventStream, Reply, Stream
 from .request import Request
 
+SentEvent = Event  # what plugins call it, beside domain events
+
 __all__ = [
     "BadRequest",
     "BodyTimeout",
@@ -46,6 +48,7 @@ __all__ = [
     "PreconditionFailed",
     "Reply",
     "Request",
+    "SentEvent",
     "Stream",
     "TooMany",
     "Unauthorized",

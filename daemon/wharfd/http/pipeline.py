@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import structlog
 import trio
@@ -133,7 +134,7 @@ class Pipeline:
             arrival.caller = await self._authentication.identify(presented)
             identity = arrival.caller.identity
             if identity is ANONYMOUS:
-                raise Unauthorized()
+                raise _sent_to_sign_in(route.sign_in, arrival) if route.sign_in else Unauthorized()
             if route.scope is not None and not identity.may(route.scope):
                 raise Forbidden(
                     f"this needs the scope {route.scope}, which the caller does not hold",
@@ -199,6 +200,14 @@ class Pipeline:
         document = problem.document(request_id=arrival.request_id, instance=arrival.raw_path)
         headers = {name.lower(): value for name, value in problem.headers.items()}
         return Answer(problem.status, headers | {"content-type": CONTENT_TYPE}, encode_json(document))
+
+
+def _sent_to_sign_in(path: str, arrival: Arrival) -> HttpProblem:
+    """Send a browser to where it signs in, with the way back; a program gets the plain 401."""
+    if "text/html" not in arrival.headers.get("accept", ""):
+        return Unauthorized()
+    target = f"{path}?next={quote(arrival.target, safe='')}"
+    return HttpProblem("sign in first", status=303, headers={"Location": target})
 
 
 async def _run_handler(endpoint: Endpoint, context: Any, request: Request) -> Answer:

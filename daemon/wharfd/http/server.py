@@ -20,6 +20,7 @@ from .application import Application
 from .authentication import Authentication
 from .endpoint import BoundRoute, IngestMount, build_router
 from .idempotency import IdempotencyKeys, Sealer
+from .inside import InsideApi
 from .limiting import Limits
 from .measuring import HttpMetrics
 from .openapi import build_document
@@ -95,6 +96,7 @@ class HttpServer:
             signer=signer,
             log=log,
         )
+        self.inside = InsideApi(lambda: pipeline.router, signer)
         measure = HttpMetrics(metrics.registry)
         self.app = Application(pipeline, settings=settings, metrics=measure, log=log)
         self._serving = Serving(self.app, tls=self._tls, log=log)

@@ -17,12 +17,15 @@ from .routes import Mounted, RouteTable
 from .spool import SpoolBudget
 from .spools import Spools, SpoolStatistics
 
+IngestReply = Reply  # what plugins call it, beside the API's own Reply
+
 __all__ = [
     "Answerer",
     "CommitPolicy",
     "CommitStatistics",
     "Delivery",
     "GroupCommitter",
+    "IngestReply",
     "Keeper",
     "ListenerLimits",
     "ListenerStatistics",

@@ -93,6 +93,7 @@ class _Listener:
         self.service = service
         self.nursery: trio.Nursery
         self._connections: dict[Connection, SocketTransport] = {}
+        self._leaving: set[Connection] = set()  # told to make room, not gone yet
         self._per_client: Counter[str] = Counter()
         self._turning_away = 0
         self._accepting = trio.CancelScope()
@@ -131,7 +132,7 @@ class _Listener:
         service = self.service
         transport = SocketTransport(connected, write_seconds=service.limits.write_seconds)
         key = self._counted(peer)
-        if len(self._connections) >= service.limits.connections:
+        if not self._has_room():
             reason = "full"
         elif key is not None and self._per_client[key] >= service.limits.per_client:
             reason = "per_client"
@@ -173,6 +174,7 @@ class _Listener:
         finally:
             transport.close()
             del self._connections[connection]
+            self._leaving.discard(connection)
             service.statistics.connections = len(self._connections)
             self._closed.set()
             for counted in keys:
@@ -224,10 +226,19 @@ class _Listener:
             await self._closed.wait()
             self._closed = trio.Event()
 
+    def _has_room(self) -> bool:
+        """Whether one more fits; who says nothing makes room for who may have something to say."""
+        limit = self.service.limits.connections
+        if len(self._connections) - len(self._leaving) >= limit:
+            self._close_idle()
+        return len(self._connections) - len(self._leaving) < limit
+
     def _close_idle(self) -> None:
         """Make room: close the idle connections that would have to wait least for their own end."""
-        idle = sorted((c for c in self._connections if c.idle), key=lambda c: c.deadline)
+        idle = [c for c in self._connections if c.idle and c not in self._leaving]
+        idle.sort(key=lambda c: c.deadline)
         for connection in idle[: max(1, len(idle) // 8)]:
+            self._leaving.add(connection)
             connection.expire()
 
     def _counted(self, peer: str) -> str | None:

@@ -75,6 +75,11 @@ class Vault:
         self._ring = _Ring(store, masters)
         self._schema = schema
 
+    @property
+    def masters(self) -> MasterKeys:
+        """The master keys that are accepted, for a rotation."""
+        return self._ring.masters
+
     def for_schema(self, schema: str) -> Vault:
         """Return a view on this vault that refuses tables outside `schema`."""
         view = Vault(self._ring.store, self._ring.masters, schema=schema)

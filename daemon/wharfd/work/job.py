@@ -107,6 +107,13 @@ class Batch(Generic[R]):
         self._desk = desk
         self.jobs = jobs
 
+    @classmethod
+    def of(cls, jobs: Sequence[Job[R]]) -> Batch[R]:
+        """Make a batch of jobs of one queue that are worked singly, to commit their results together."""
+        if len({job.queue for job in jobs}) != 1:
+            raise ValueError("Batch.of: give at least one job, all of the same queue")
+        return cls(jobs[0]._desk, jobs)
+
     def __iter__(self) -> Iterator[Job[R]]:
         return iter(self.jobs)
 

@@ -82,7 +82,7 @@ class Things:
 async def wait_for(check, seconds=10):
     """Wait until an async condition holds, and return what it returned."""
     with trio.fail_after(seconds):
-        while not (found := await check()):  # noqa: ASYNC110  the condition lies in the database
+        while not (found := await check()):
             await trio.sleep(0.01)
     return found
 

@@ -1,0 +1,216 @@
+"""How many points per second the metrics plugin takes in, and how long it answers over many of them.
+
+    python bench/metrics_points.py [--points 200000] [--history 1000000,10000000] [--json FILE]
+
+Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on the same driver and table: a
+bare COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
+plugin's own path from decoded points to the commit (`record`), and the same from JSON (`decode+record`).
+
+Reading: points of one series of 100 are put in directly at one a second and series, with their roll-ups; then
+the median of 20 queries each of the newest 1,000 points, of a day by hour, and of all there is by day.
+
+A PostgreSQL of its own is started, with fsync as a server has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import trio
+
+from wharfd.cache import Cache
+from wharfd.clock import Clock
+from wharfd.db import DatabaseSettings, open_bridge, open_database, sql
+from wharfd.db.migrations import apply
+from wharfd.db.partitions import ensure_range
+from wharfd.declare import Migrations
+from wharfd.metrics import Metrics
+from wharfd.testing import postgres
+from wharfd_metrics import reading, recording, register_metrics, rollup, store
+from wharfd_metrics.checking import Point, decoder
+from wharfd_metrics.config import Settings
+from wharfd_metrics.series import Book
+from wharfd_metrics.sketch import Summary
+
+BATCH = 1000
+INSERT = sql(
+    "bench.insert",
+    """INSERT INTO metrics.points (id, series_id, at, value)
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::timestamptz[], $4::float8[])""",
+)
+EMPTY = sql("bench.empty", "TRUNCATE metrics.points, metrics.deltas, metrics.hours, metrics.days")
+FILL = sql(
+    "bench.fill",
+    """INSERT INTO metrics.points (id, series_id, at, value)
+    SELECT n, n % 100 + 1, $1::timestamptz - (n / 100) * interval '1 second', random() * 100
+    FROM generate_series($2::bigint, $3::bigint) n""",
+)
+FILL_ROLLUPS = """INSERT INTO metrics.{table} (series_id, bucket, count, sum, min, max, sketch)
+    SELECT series_id, date_trunc('{unit}', at, 'UTC'), count(*), sum(value), min(value), max(value), $1
+    FROM metrics.points GROUP BY 1, 2"""
+ANALYZE = sql("bench.analyze", "ANALYZE metrics.points, metrics.hours, metrics.days")
+
+
+def batch_of(number: int, at: datetime) -> list[Point]:
+    """A batch as an agent sends it: 50 series, one second."""
+    return [
+        Point("api", f"metric_{n % 10}", float((number * 31 + n * 17) % 997), unit="ms",
+              labels={"host": f"h{n // 10 % 5}"}, timestamp=at)
+        for n in range(BATCH)
+    ]  # fmt: skip
+
+
+async def timed(writers: int, total: int, write) -> float:
+    """Points per second of `writers` tasks that share `total` points."""
+    batches = iter(range(total // BATCH))
+
+    async def work() -> None:
+        for number in batches:
+            await write(number)
+
+    started = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(writers):
+            nursery.start_soon(work)
+    return total // BATCH * BATCH / (time.perf_counter() - started)
+
+
+async def writing(db, ctx, arguments) -> dict[str, float]:
+    """Measure every way in; the median over the rounds."""
+    at = datetime.now(UTC)
+    rows = [(n, n % 50 + 1, at, float(n % 997), None) for n in range(BATCH)]
+    columns = [list(column) for column in zip(*rows, strict=True)][:4]
+    points = batch_of(1, at)
+    raw = msgspec.json.encode(points)
+
+    async def copy(number: int) -> None:
+        await db.copy_in("metrics.points", store.POINT_COLUMNS, rows)
+
+    async def insert(number: int) -> None:
+        await db.execute(INSERT, *columns)
+
+    async def record(number: int) -> None:
+        await recording.record(ctx, None, dict(enumerate(points)))
+
+    async def decode_and_record(number: int) -> None:
+        decoded = [decoder.decode(one) for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
+        await recording.record(ctx, None, dict(enumerate(decoded)))
+
+    ways = {
+        "bare COPY": copy,
+        "INSERT from arrays": insert,
+        "record": record,
+        "decode+record": decode_and_record,
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    await record(0)
+    for _ in range(arguments.rounds):
+        for name, way in ways.items():
+            await db.owner.execute(EMPTY)
+            found[name].append(await timed(arguments.writers, arguments.points, way))
+    await db.owner.execute(EMPTY)
+    await timed(arguments.writers, arguments.points, record)
+    started = time.perf_counter()
+    merged = await rollup.roll_up(ctx)
+    found["roll-up, deltas"] = [merged / (time.perf_counter() - started)]
+    return {name: statistics.median(rates) for name, rates in found.items()}
+
+
+async def asking(db, ctx, history: int) -> dict[str, float]:
+    """Median milliseconds of each question over so many points."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    first = now - timedelta(seconds=history / 100)
+    await db.owner.execute(EMPTY)
+    for table in ("metrics.points", "metrics.hours"):
+        await ensure_range(db.owner, table, first - timedelta(days=1), now)
+    for start in range(0, history, 1_000_000):
+        await db.owner.execute(FILL, now, start, min(start + 1_000_000, history) - 1, timeout=600)
+    sketch = Summary.of(float(n) for n in range(100)).sketch()
+    for table, unit in (("hours", "hour"), ("days", "day")):
+        fill = sql(f"bench.fill_{table}", FILL_ROLLUPS.format(table=table, unit=unit))
+        await db.owner.execute(fill, sketch, timeout=600)
+    await db.owner.execute(ANALYZE, timeout=600)
+    series = [{"id": 7, "service_name": "api", "metric_type": "m", "unit": "", "labels": {}}]
+    hour = now.replace(minute=0, second=0)
+    questions = {
+        "newest 1,000 points": lambda: reading.points(ctx, series, first, now, 1000, 0),
+        "a day by hour": lambda: reading.aggregate(ctx, [7], hour - timedelta(days=1), hour, "hour"),
+        "all by day": lambda: reading.aggregate(ctx, [7], first, now, "day"),
+    }
+    found = {}
+    for name, ask in questions.items():
+        await ask()
+        times = []
+        for _ in range(20):
+            started = time.perf_counter()
+            await ask()
+            times.append(time.perf_counter() - started)
+        found[name] = 1000 * statistics.median(times)
+    return found
+
+
+def context(db, settings: Settings):
+    """As much of a plugin's context as these functions use."""
+    metrics = Metrics(process=False).for_plugin("metrics", register_metrics(settings))
+    return SimpleNamespace(
+        name="metrics", settings=settings, db=db, now=Clock().now, metrics=metrics,
+        state={"book": Book(settings.max_series, settings.max_series_per_metric)},
+        cache=Cache(None, namespace="bench"), services=SimpleNamespace(find=lambda key: None),
+    )  # fmt: skip
+
+
+async def measure(arguments, settings: DatabaseSettings) -> dict[str, object]:
+    """Run everything on one database."""
+    async with open_bridge() as bridge, open_database(bridge, settings) as db:
+        migrations = Migrations("wharfd_metrics", partitioned=("metrics.points", "metrics.hours"))
+        await apply(db, [("metrics", migrations)], allow_holes=True)
+        ctx = context(db, Settings())
+        await rollup.make_months(ctx)
+        result: dict[str, object] = {"points_per_second": await writing(db, ctx, arguments)}
+        result["milliseconds"] = {
+            str(history): await asking(db, ctx, history)
+            for history in map(int, arguments.history.split(","))
+            if history
+        }
+        return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--points", type=int, default=200_000)
+    parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--history", default="1000000,10000000")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    postgres._SETTINGS.update(fsync="on", full_page_writes="on", shared_buffers="256MB", max_wal_size="4GB")
+    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
+    cluster = postgres.Cluster(folder)
+    try:
+        cluster.start()
+        cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
+        settings = DatabaseSettings(url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench"))
+        result = trio.run(measure, arguments, settings)
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    result["machine"] = {"python": platform.python_version(), "system": platform.platform()}
+    text = json.dumps(result, indent=1)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A full disk: under the spool while PostgreSQL is away, or under PostgreSQL itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from ..postgres import Server
+from ..stage import Scenario, Stage
+
+_DATA_MIB = 220
+_SIZE_MIB = 300  # the spool leaves 256 MiB of a disk free
+
+
+async def spool(stage: Stage) -> None:
+    """Fill the disk to the spool's limit, stop PostgreSQL, and see deliveries refused once it is full."""
+    disk = stage.folder / "disk"
+    disk.mkdir(mode=0o700)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}m", "wharfd-faults", str(disk)], check=True
+    )
+    try:
+        daemon = await stage.started(folder=disk / "daemon")
+        room = os.statvfs(disk)
+        free = room.f_bavail * room.f_frsize
+        ballast = disk / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free - (256 << 20) - (256 << 10))
+        async with stage.load(rate=300) as load:
+            await load.more(50)
+            await stage.server.stop()
+            with trio.fail_after(90):
+                while load.outcomes["503"] < 20:
+                    await trio.sleep(0.05)
+            full, before = stage.ledger.acknowledged, load.outcomes["503"]
+            await trio.sleep(stage.scale(1, 5))
+            stage.note(
+                f"while full {stage.ledger.acknowledged - full} deliveries were acknowledged,"
+                f" {load.outcomes['503'] - before} told 503"
+            )
+            ballast.unlink()
+            roomy = trio.current_time()
+            await stage.recovered(load, roomy)  # by the spool, PostgreSQL is still away
+            await stage.server.start()
+            await load.more(50)
+        stage.expect(daemon.running, "the daemon did not live through it")
+        stage.expect(
+            set(load.outcomes) <= {"200", "503"}, f"answers other than 200 and 503: {dict(load.outcomes)}"
+        )
+        stage.expect(await stage.settled(), "work was still open")  # the disk goes with this block
+        stage.expect(await daemon.stop() == 0, "the daemon did not end in good order")
+        stage.expect(stage.quarantined() == 0, "records lie in quarantine")
+    finally:
+        for one in stage.daemons:
+            one.close()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _fill(ballast: Path) -> None:
+    """Write until nothing more fits."""
+    with suppress(OSError), ballast.open("ab", buffering=0) as file:
+        while file.write(bytes(65536)) == 65536:
+            pass
+
+
+async def data(stage: Stage) -> None:
+    """Fill the disk under PostgreSQL's data and log; what it cannot write the spool takes, then make room."""
+    disk = stage.folder / "disk"
+    disk.mkdir(mode=0o700)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={_DATA_MIB}m,mode=0700", "wharfd-faults", str(disk)], check=True
+    )
+    server = Server(disk / "postgres")
+    try:
+        await server.create()
+        await server.make_database(stage.database)
+        stage.server = server
+        daemon = await stage.started()
+        ballast = disk / "ballast"
+        async with stage.load(rate=150) as load:
+            await load.more(100)
+            for _ in stage.times(1, 4):
+                _fill(ballast)
+                full = trio.current_time()
+                await load.more(int(stage.scale(100, 500)))  # by the spool, once a table or the log must grow
+                await stage.recovered(load, full)
+                died = not server.running
+                ballast.unlink()
+                if died:
+                    await server.start()
+                stage.note(f"PostgreSQL {'gave up and was started again' if died else 'lived on'} when full")
+                await load.more(100)
+        stage.expect(daemon.running, "the daemon did not live through it")
+        stage.expect(await stage.settled(), "work was still open")  # the disk goes with this block
+        stage.expect(await daemon.stop() == 0, "the daemon did not end in good order")
+        await stage.judge()
+    finally:
+        for one in stage.daemons:
+            one.close()
+        await server.stop("immediate")
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def needs() -> str:
+    """Say what is missing."""
+    return "" if os.geteuid() == 0 else "only root can mount a small disk"
+
+
+SPOOL = Scenario(
+    "disk-full-spool", "The disk of the spool is full while PostgreSQL is away.", spool, needs=needs
+)
+DATA = Scenario("disk-full-postgres", "The disk of PostgreSQL's data and log is full.", data, needs=needs)

@@ -1,0 +1,101 @@
+"""`wharfd mint`: list, show, retry, hold, doctor, tiers, payments, export, import."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from wharfd import Command, Output
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = actions.add_parser("list", help="list mints, the newest first")
+    listed.add_argument("--state", help="ready, running, done, buried, held or cancelled")
+    listed.add_argument("--limit", type=int, default=50, help="how many at most")
+    for action, words in (
+        ("show", "a mint and every transaction signed for it"),
+        ("retry", "try a mint again now"),
+        ("hold", "leave a mint alone until it is retried"),
+    ):
+        one = actions.add_parser(action, help=words)
+        one.add_argument("license", help="license id")
+        if action == "hold":
+            one.add_argument("--reason", default="held by hand", help="why")
+    actions.add_parser("doctor", help="look at what minting depends on")
+    actions.add_parser("tiers", help="what is sold and how much is left")
+    actions.add_parser("payments", help="payments for a person to look at")
+    settle = actions.add_parser("settle", help="note that a payment was dealt with")
+    settle.add_argument("payment", help="its event id")
+    export = actions.add_parser("export", help="write all buyers as CSV")
+    export.add_argument("file", nargs="?", type=Path, help="where to; standard output without it")
+    taken = actions.add_parser("import", help="add buyers from CSV")
+    taken.add_argument("file", type=Path, help="the file")
+    taken.add_argument("--dry-run", action="store_true", help="only say what would happen")
+
+
+def _run(arguments: argparse.Namespace, client: Any) -> int:
+    output = Output(as_json=arguments.json)
+    action = arguments.action
+    if action == "list":
+        rows = client.get("/api/v1/mints", state=arguments.state, limit=arguments.limit)["items"]
+        output.table(rows, ["licenseId", "state", "stage", "tier", "txHash", "trouble"], empty="no mints")
+    elif action == "show":
+        _show(client.get(f"/api/v1/mints/{arguments.license}"), output)
+    elif action in ("retry", "hold"):
+        body = {"reason": arguments.reason} if action == "hold" else None
+        client.post(f"/api/v1/mints/{arguments.license}/{action}", body)
+        output.facts({arguments.license: "will be tried now" if action == "retry" else "held"})
+    elif action == "doctor":
+        checks = client.get("/api/v1/mint/doctor")["checks"]
+        output.table(checks, ["check", "state", "detail"])
+        return 1 if any(one["state"] == "fail" for one in checks) else 0
+    elif action == "tiers":
+        rows = client.get("/api/v1/mint/tiers")["items"]
+        output.table(rows, ["tier", "cap", "taken", "left", "price", "currency"], empty="no tiers")
+    elif action == "payments":
+        rows = client.get("/api/v1/mint/payments")["items"]
+        columns = ["eventId", "licenseId", "amount", "currency", "outcome", "at"]
+        output.table(rows, columns, empty="no payment waits for a person")
+    elif action == "settle":
+        client.post(f"/api/v1/mint/payments/{arguments.payment}/settle")
+        output.facts({arguments.payment: "settled"})
+    elif action == "export":
+        _export(arguments.file, client)
+    else:
+        return _import(arguments, client, output)
+    return 0
+
+
+def _show(mint: dict[str, Any], output: Output) -> None:
+    if output.as_json:
+        output.json(mint)
+        return
+    output.facts({name: value for name, value in mint.items() if name not in ("transactions", "history")})
+    output.line()
+    columns = ["nonce", "kind", "hash", "sent", "block", "minedOk", "nonceOutcome", "failure"]
+    output.table(mint["transactions"], columns, empty="nothing was signed")
+
+
+def _export(path: Path | None, client: Any) -> None:
+    answer = client.call("GET", "/api/v1/mint/buyers.csv", headers={"Accept": "text/csv"})
+    if path is None:
+        sys.stdout.write(answer.body.decode())
+    else:
+        path.write_bytes(answer.body)
+
+
+def _import(arguments: argparse.Namespace, client: Any, output: Output) -> int:
+    path = "/api/v1/mint/buyers.csv" + ("?dry_run=true" if arguments.dry_run else "")
+    done = client.post(path, arguments.file.read_bytes(), headers={"Content-Type": "text/csv"})
+    if output.as_json:
+        output.json(done)
+    else:
+        output.line(f"{done['added']} added, {done['skipped']} there already, {done['failed']} wrong")
+        output.table(done["errors"], ["line", "message"], empty="")
+    return 1 if done["failed"] else 0
+
+
+COMMAND = Command(name="mint", summary="look after buyers' tokens", configure=_configure, run=_run)

@@ -1,0 +1,1 @@
+"""The minter for chains that speak Ethereum JSON-RPC."""

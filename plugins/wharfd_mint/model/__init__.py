@@ -1,0 +1,1 @@
+"""Rules without I/O: wallets, licenses, calls, fees, failures, and what to do next."""

@@ -1,0 +1,1 @@
+"""Acceptance: from a delivery on the wire to a committed row and its answer."""

@@ -1,0 +1,200 @@
+"""`wharfd send`, `wharfd events`, `wharfd sources`."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from typing import Any
+
+from wharfd import Command, Output, WharfdError
+
+from .config import Settings
+from .samples import SAMPLE_NAMES
+from .schemes import PRESETS, make_key
+from .sending import Plan, send
+
+_POLL_SECONDS = 1.0
+
+
+def commands(settings: Settings) -> list[Command]:
+    """Return the commands; `send` signs with the configured keys."""
+    return [
+        Command(
+            name="send",
+            summary="send signed sample webhooks to the running daemon",
+            configure=_configure_send,
+            run=lambda arguments, client: _send(settings, arguments, client),
+        ),
+        Command(
+            name="events",
+            summary="look at stored webhook events; work them once more",
+            configure=_configure_events,
+            run=_events,
+        ),
+        Command(
+            name="sources",
+            summary="list webhook sources; find out why a signature does not fit",
+            configure=_configure_sources,
+            run=_sources,
+        ),
+    ]
+
+
+def _configure_send(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sample", nargs="*", help=f"which samples: {', '.join(SAMPLE_NAMES)}; all if none")
+    parser.add_argument("--source", help="the source to send to; the first one if not given")
+    parser.add_argument("--key", help="the key to sign with, as typed; the source's own if not given")
+    parser.add_argument("--count", type=int, help="how many; one of each sample if not given")
+    parser.add_argument(
+        "--rate", type=float, help="how many per second; as fast as answers come if not given"
+    )
+    parser.add_argument("--connections", type=int, default=8, help="connections to send over (8)")
+    parser.add_argument(
+        "--first", type=int, help="number of the first sample; equal numbers are equal events"
+    )
+    parser.add_argument(
+        "--url", help="where to send to; the daemon's API, which takes webhooks too, if not given"
+    )
+
+
+def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int:
+    output = Output(as_json=arguments.json)
+    if not settings.sources:
+        raise WharfdError("no source is configured; see: wharfd config")
+    name = arguments.source or next(iter(settings.sources))
+    source = settings.sources.get(name)
+    if source is None:
+        raise WharfdError(f"there is no source {name!r}; known: {', '.join(settings.sources)}")
+    if unknown := [sample for sample in arguments.sample if sample not in SAMPLE_NAMES]:
+        raise WharfdError(f"there is no sample {unknown[0]!r}; known: {', '.join(SAMPLE_NAMES)}")
+    try:
+        keys = (
+            [make_key(source.scheme, arguments.key, source.key_encoding)]
+            if arguments.key
+            else source.typed_keys()
+        )
+    except ValueError as error:
+        raise WharfdError(f"key: {error}") from None
+    if not keys:
+        raise WharfdError(f"source {name} has no key in the file; give one with --key")
+    names = tuple(arguments.sample) or SAMPLE_NAMES
+    plan = Plan(
+        url=arguments.url or client.url,
+        paths=source.paths,
+        names=names,
+        count=arguments.count or len(names),
+        rate=arguments.rate,
+        connections=arguments.connections,
+        first=arguments.first,
+    )
+    result = send(plan, source.verifier(keys), show=not arguments.json)
+    output.facts(result.facts())
+    return 0 if result.refused == result.failed == 0 else 1
+
+
+def _configure_events(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for action, words in (
+        ("list", "list events, the newest first (the default)"),
+        ("tail", "show them as they come"),
+    ):
+        one = actions.add_parser(action, help=words)
+        for option in ("source", "name", "state", "resource-id", "merchant-ref-num"):
+            one.add_argument(f"--{option}")
+        one.add_argument("--limit", type=int, default=20)
+    one = actions.add_parser("show", help="show one with body, headers and what it led to")
+    one.add_argument("event", help="evt_…")
+    one = actions.add_parser("replay", help="work events once more; says what it would do without --yes")
+    one.add_argument("event", nargs="*", help="evt_…")
+    for option in ("source", "name", "state", "start-date", "end-date"):
+        one.add_argument(f"--{option}")
+    one.add_argument("--yes", action="store_true", help="really do it")
+
+
+_COLUMNS = ["id", "receivedAt", "source", "name", "state", "attempts", "lastError"]
+
+
+def _events(arguments: argparse.Namespace, client: Any) -> int:
+    output = Output(as_json=arguments.json)
+    path = "/api/v1/webhook-events"
+    action = arguments.action or "list"
+    if action == "show":
+        output.facts(client.get(f"{path}/{arguments.event}"))
+    elif action == "replay":
+        body = {
+            "ids": arguments.event or None,
+            "source": arguments.source,
+            "name": arguments.name,
+            "state": arguments.state,
+            "startDate": arguments.start_date,
+            "endDate": arguments.end_date,
+            "dryRun": not arguments.yes,
+        }
+        found = client.post(f"{path}/replay", {k: v for k, v in body.items() if v is not None})
+        output.table(found["events"], _COLUMNS, empty="no event fits")
+        output.line(
+            f"{found['replayed']} are worked once more"
+            if arguments.yes
+            else f"{found['found']} would be worked once more; do it with --yes"
+        )
+    else:
+        query = {} if arguments.action is None else _query(arguments)
+        items = client.get(path, **query)["items"]
+        if action == "list":
+            output.table(items, _COLUMNS, empty="no event fits")
+        else:
+            _tail(output, client, path, query, items)
+    return 0
+
+
+def _query(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "source": arguments.source,
+        "name": arguments.name,
+        "state": arguments.state,
+        "resourceId": arguments.resource_id,
+        "merchantRefNum": arguments.merchant_ref_num,
+        "limit": arguments.limit,
+    }
+
+
+def _tail(output: Output, client: Any, path: str, query: dict[str, Any], items: list[dict[str, Any]]) -> None:
+    seen: set[str] = set()
+    pause = threading.Event()
+    while True:
+        for event in reversed(items):
+            if event["id"] not in seen:
+                if output.as_json:
+                    output.json(event)
+                else:
+                    output.line("  ".join(str(event[column] or "-") for column in _COLUMNS))
+        seen = {event["id"] for event in items}
+        pause.wait(_POLL_SECONDS)
+        items = client.get(path, **query | {"limit": 200})["items"]
+
+
+def _configure_sources(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="list the sources (the default)")
+    actions.add_parser("schemes", help="list the signature schemes there are")
+    one = actions.add_parser("explain", help="say which settings fit a stored delivery")
+    one.add_argument("event", help="evt_…")
+
+
+def _sources(arguments: argparse.Namespace, client: Any) -> int:
+    output = Output(as_json=arguments.json)
+    if arguments.action == "schemes":
+        rows = [{"scheme": name, "what": preset.summary} for name, preset in PRESETS.items()]
+        output.table(rows, ["scheme", "what"])
+        return 0
+    if arguments.action == "explain":
+        found = client.get(f"/api/v1/webhook-events/{arguments.event}/explain")
+        rows = [
+            {"fits": "yes" if f["fits"] else "no", **f} | {"fits": "yes" if f["fits"] else "no"}
+            for f in found["findings"]
+        ]
+        output.table(rows, ["fits", "sentence", "settings"])
+        return 0
+    rows = client.get("/api/v1/webhook-sources")["sources"]
+    output.table(rows, ["name", "scheme", "paths", "keys", "storedKeys", "lastEventAt"], empty="no source")
+    return 0

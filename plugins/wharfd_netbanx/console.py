@@ -1,0 +1,145 @@
+"""The plugin's pages of the console: stored events with search and detail, and the sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wharfd import ConsolePage, Request
+from wharfd.contracts.console import ask, wanted, within
+from wharfd.contracts.html import (
+    Column,
+    Html,
+    action,
+    address,
+    badge,
+    block,
+    card,
+    choice,
+    code,
+    facts,
+    field,
+    link,
+    moment,
+    more,
+    notice,
+    number,
+    pager,
+    pretty,
+    search,
+    stack,
+    table,
+    tag,
+)
+
+EVENTS = "/console/netbanx/events"
+_API = "/api/v1/webhook-events"
+_FILTERS = ("source", "name", "state", "merchantRefNum", "resourceId")
+_STATES = ("", "ready", "running", "done", "buried")
+_REPLAY = "webhook_events:replay"
+
+
+async def render_events(ctx: Any, request: Request) -> Html:
+    """List stored events that match, or show the one that was chosen."""
+    chosen = wanted(request, "id")
+    if chosen:
+        return await _event(ctx, request, chosen)
+    given = {name: wanted(request, name) for name in _FILTERS}
+    page = await ask(ctx, request, _API, **given, cursor=wanted(request, "cursor"), limit=50)
+    form = search(
+        EVENTS,
+        field("Source", "source", given["source"]),
+        field("Event", "name", given["name"]),
+        choice("State", "state", [(state, state or "any") for state in _STATES], given["state"]),
+        field("Merchant reference", "merchantRefNum", given["merchantRefNum"]),
+        field("Resource", "resourceId", given["resourceId"]),
+    )
+    rows = [
+        (
+            moment(one["receivedAt"]),
+            one["source"],
+            link(one["name"] or "unnamed", address(EVENTS, id=one["id"])),
+            badge(one["state"]),
+            code(one["merchantRefNum"] or "–"),
+            number(one["attempts"]),
+            tag("span", one["lastError"] or ""),
+        )
+        for one in page["items"]
+    ]
+    columns = ["Received", "Source", "Event", "State", "Reference", Column("Tries", right=True)]
+    listed = table(
+        "Stored events",
+        [*columns, Column("Last error", wide=True)],
+        rows,
+        nothing="No event matches; leave a filter out, or send a sample to a source",
+    )
+    return card("Stored events", form, listed, pager(EVENTS, page.get("next_cursor"), **given))
+
+
+async def _event(ctx: Any, request: Request, event: str) -> Html:
+    one = await ask(ctx, request, within(_API + "/{id}", id=event))
+    again = action(
+        request.identity,
+        _REPLAY,
+        "Work again",
+        f"{_API}/replay",
+        body={"ids": [event], "dryRun": False},
+        confirm="Put this event back to be worked? What it led to is worked out anew.",
+    )
+    known = facts(
+        [
+            ("State", badge(one["state"])),
+            ("Event", one["name"]),
+            ("Source", one["source"]),
+            ("Received", moment(one["receivedAt"])),
+            ("Worked", moment(one["finishedAt"])),
+            ("Signature", one["verdict"]),
+            ("Key", code(one["keyId"] or "–")),
+            ("Resource", code(one["resourceId"] or "–")),
+            ("Merchant reference", code(one["merchantRefNum"] or "–")),
+            ("Copies", number(one["copies"])),
+            ("Tries", number(one["attempts"])),
+            ("Trace", code(one["traceId"] or "–")),
+        ]
+    )
+    body = one["body"] if one["body"] is not None else "(not text; see bodyBase64 in the API)"
+    lineage = pretty(one["ledTo"]) if one["ledTo"] else tag("p", "Nothing yet", class_="soft")
+    return stack(
+        link("← All events", EVENTS),
+        notice(one["lastError"], "bad") if one["lastError"] else "",
+        *(notice(note, "warn") for note in one["notes"]),
+        card(event, known, actions=again),
+        card("Body", block(body), note="As it arrived, byte for byte."),
+        card("What it led to", lineage),
+        card(
+            "History", pretty(one["history"]) if one["history"] else tag("p", "No failed try", class_="soft")
+        ),
+    )
+
+
+async def render_sources(ctx: Any, request: Request) -> Html:
+    """List the sources, their keys by name, and when each was last heard of."""
+    found = await ask(ctx, request, "/api/v1/webhook-sources")
+    rows = [
+        (
+            link(one["name"], address(EVENTS, source=one["name"])),
+            one["scheme"],
+            tag("span", *(tag("div", code(path)) for path in one["paths"])),
+            moment(one["lastEventAt"], "never"),
+            ", ".join([*one["keys"], *one["storedKeys"]]) or badge("none", "bad"),
+            more(f"{len(one['lastRefusals'])} refused", pretty(one["lastRefusals"]))
+            if one["lastRefusals"]
+            else "",
+            tag("span", *(tag("div", remark) for remark in one["remarks"])),
+        )
+        for one in found["sources"]
+    ]
+    columns = ["Source", "Scheme", "Paths", "Last event", "Keys", "Refusals", Column("Remarks", wide=True)]
+    listed = table("Sources", columns, rows, nothing="No source is configured; see [plugins.netbanx.sources]")
+    off = notice("Signatures are not checked: signature validation is switched off", "bad")
+    return stack("" if found["signatureValidation"] else off, card("Sources", listed))
+
+
+PAGES = [
+    ConsolePage(path="netbanx/events", title="Events", render=render_events, icon="events", order=200),
+    ConsolePage(path="netbanx/sources", title="Sources", render=render_sources, icon="sources", order=210),
+]

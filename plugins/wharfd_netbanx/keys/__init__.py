@@ -1,0 +1,1 @@
+"""Keys managed by API and CLI: sealed in the database, in use within minutes, rotated with overlap."""

@@ -1,0 +1,1 @@
+"""Processing: what follows from stored events, worked in batches, one transaction each."""

@@ -1,0 +1,116 @@
+"""Following a batch in a terminal: a progress bar that survives a restart of the daemon."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from wharfd import Output, WharfdError
+
+_POLL_SECONDS = 0.5
+_LINE_SECONDS = 5.0
+
+
+def watch(client: Any, output: Output, batch: str) -> int:
+    """Show progress until the batch is over; return 0 when every order was carried out, else 1.
+
+    Ctrl-C ends the watching and not the batch, and says how to come back.
+    """
+    try:
+        view = _bar(client, batch) if sys.stderr.isatty() else _lines(client, batch)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nthe batch goes on; come back with: wharfd orders watch {batch}\n")
+        return 130
+    if output.as_json:
+        output.json(view)
+    else:
+        output.line(_summary(view))
+        if view["failed"]:
+            output.line(f"what failed: wharfd orders results {batch} --which failed --format csv")
+        if view["unknown"]:
+            output.line(f"orders with an unknown outcome wait to be resolved: wharfd orders show {batch}")
+    return 0 if view["status"] == "completed" else 1
+
+
+def _ask(client: Any, batch: str) -> dict[str, Any] | None:
+    """Return the progress; None while the daemon cannot be reached."""
+    try:
+        found: dict[str, Any] = client.get(f"/api/bulk-orders/{quote(batch, safe='')}/progress")
+    except WharfdError as error:
+        if getattr(error, "status", None) not in (None, 503):
+            raise
+        return None
+    return found
+
+
+def _over(view: dict[str, Any]) -> bool:
+    return view["completedAt"] is not None or view["phase"] == "needs_attention"
+
+
+def _bar(client: Any, batch: str) -> dict[str, Any]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.percentage:>5.1f} %"),
+        TextColumn("{task.fields[pace]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(batch, total=None, pace="")
+        while True:
+            view = _ask(client, batch)
+            if view is None:
+                progress.update(task, pace="the daemon is away; waiting")
+            else:
+                done = view["total"] - view["pending"] - view["processing"] - view["unknown"]
+                progress.update(
+                    task,
+                    total=view["total"],
+                    completed=done,
+                    description=f"{batch} {view['phase']}",
+                    pace=_pace(view),
+                )
+                if _over(view):
+                    return view
+            _pause(_POLL_SECONDS)
+
+
+def _lines(client: Any, batch: str) -> dict[str, Any]:
+    told = 0.0
+    while True:
+        view = _ask(client, batch)
+        if view is not None and _over(view):
+            return view
+        if time.monotonic() - told >= _LINE_SECONDS:
+            told = time.monotonic()
+            words = "the daemon is away; waiting" if view is None else _summary(view)
+            sys.stderr.write(f"{words}\n")
+        _pause(_POLL_SECONDS)
+
+
+def _pace(view: dict[str, Any]) -> str:
+    words = f"{view['ordersPerSecond']:,.0f}/s"
+    if view["estimatedCompletion"]:
+        words += f"  until {view['estimatedCompletion'][11:19]} UTC"
+    if view["failed"]:
+        words += f"  {view['failed']:,} failed"
+    return words
+
+
+def _summary(view: dict[str, Any]) -> str:
+    return (
+        f"{view['batchId']} {view['status']} ({view['phase']}): "
+        f"{view['succeeded']:,} of {view['total']:,} carried out, "
+        f"{view['failed']:,} failed, {view['duplicates']:,} duplicates, {view['cancelled']:,} cancelled"
+    )
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)

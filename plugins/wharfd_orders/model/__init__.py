@@ -1,0 +1,1 @@
+"""What an order and a batch are: pure rules, without a database, a clock or a network."""

@@ -1,0 +1,1 @@
+"""The SQL of the plugin: one named statement and one function per operation."""

@@ -1,0 +1,6 @@
+import wharfd_console
+from wharfd.testing import PluginContract
+
+
+class TestConsole(PluginContract):
+    plugin = wharfd_console

@@ -1,0 +1,61 @@
+"""The plugin in a whole daemon: found by its entry point, started, asked over HTTP, and by the CLI."""
+
+from __future__ import annotations
+
+import argparse
+
+import trio
+
+from wharfd.cli.client import Client
+from wharfd.supervisor import State
+from wharfd_webhooks.commands import commands
+
+CONFIG = """
+[plugins.webhooks]
+allow_networks = ["127.0.0.0/8"]
+undeclared_events = true
+"""
+
+
+async def test_from_the_api_to_the_receiver(daemon, receiver, capsys):
+    async with daemon(config=CONFIG) as d:
+        await d.wait_for_state("webhooks", State.RUNNING)
+        made = await d.post("/api/v1/webhooks", {"url": receiver.url, "events": ["cart.*"]})
+        assert made.status == 201, made.body
+        taken = await d.post("/api/v1/events", {"type": "cart.left", "data": {"total": 1}})
+        assert taken.status == 202, taken.body
+        (request,) = await receiver.wait_for(1)
+        assert request.header("webhook-id") == taken.json()["id"]
+        await d.drain("webhooks.deliveries")
+        (row,) = (await d.get("/api/v1/deliveries")).json()["items"]
+        assert row["status"] == "delivered"
+        health = (await d.get("/health/ready")).json()
+        assert "webhooks" in str(health)
+
+        (command,) = commands()
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--json", action="store_true")
+        command.configure(parser)
+        client = Client(d.api, d.token)
+
+        async def cli(*words):
+            code = await trio.to_thread.run_sync(command.run, parser.parse_args(words), client)
+            return code, capsys.readouterr().out
+
+        code, text = await cli("--json", "list", "--status", "delivered")
+        assert code == 0
+        assert row["id"] in text
+        _, text = await cli("explain", row["id"])
+        assert "it was delivered with attempt 1" in text
+        _, text = await cli("show", row["id"])
+        assert "delivered" in text
+        code, text = await cli("resend", row["id"])
+        assert code == 0
+        assert len(receiver.requests) == 2
+        _, text = await cli(
+            "recover", made.json()["id"], "--since", row["createdAt"], "--include", "delivered"
+        )
+        assert "add --run to send" in text
+        message = (await d.get(f"/api/v1/messages/{row['messageId']}")).json()
+        _, text = await cli("lineage", message["traceId"])
+        assert row["id"] in text
