@@ -69,7 +69,7 @@ async def test_a_receiver_that_is_killed_goes_on_without_a_gap(world):
         for _ in range(3):
             lsn = await world.lsn()
             await world.archived(receiver, lsn)
-            for process in Path("/proc").glob("[0-9]*"):  # noqa: ASYNC240
+            for process in Path("/proc").glob("[0-9]*"):
                 try:
                     command = (process / "cmdline").read_bytes()
                 except OSError:
