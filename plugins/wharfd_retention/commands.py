@@ -1,0 +1,113 @@
+"""`wharfd retention` and `wharfd archive`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from wharfd import Client, Command, Output
+
+_OUTCOME = ["rule", "rows", "about_total", "oldest", "newest", "archived", "deleted", "errors", "said"]
+
+
+def _configure_retention(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("policies", help="how long rows are kept")
+    actions.add_parser("plan", help="what would go now; nothing is deleted")
+    run = actions.add_parser("run", help="archive and delete now")
+    run.add_argument("--force", action="store_true", help="also what is new, or unusually much")
+    actions.add_parser("runs", help="what was done")
+    actions.add_parser("holds", help="list the legal holds")
+    hold = actions.add_parser("hold", help="keep rows from being deleted")
+    hold.add_argument("table", help="schema.table, or * for all")
+    hold.add_argument("--reason", required=True)
+    hold.add_argument("--owner", help="only this owner's rows")
+    hold.add_argument("--key", help="only this row")
+    hold.add_argument("--until", help="when it ends, such as 2027-06-30T00:00:00Z")
+    release = actions.add_parser("release", help="end a legal hold")
+    release.add_argument("id")
+
+
+def _retention(arguments: argparse.Namespace, client: Client) -> int:
+    output, at = Output(as_json=arguments.json), "/api/v1/retention"
+    if arguments.action == "policies":
+        rows = client.get(f"{at}/policies")["policies"]
+        output.table(rows, ["name", "table", "keep_days", "archive", "partitioned", "where"])
+    elif arguments.action in ("plan", "run"):
+        body = {"dry_run": arguments.action == "plan", "force": getattr(arguments, "force", False)}
+        answer = client.post(f"{at}/runs", body)
+        output.table(list(answer["rules"].values()), _OUTCOME, empty="no rule is declared")
+        output.line(f"{answer['run']}: {answer['message']}")
+        failed = any(rule["errors"] for rule in answer["rules"].values())
+        return 1 if failed or answer["status"] == "error" else 0
+    elif arguments.action == "runs":
+        output.table(client.get(f"{at}/runs")["runs"], ["id", "actor", "dry", "state", "asked_at", "error"])
+    elif arguments.action == "holds":
+        columns = ["id", "source", "owner", "key", "reason", "made_by", "expires_at", "released_at"]
+        output.table(client.get(f"{at}/holds")["holds"], columns, empty="nothing is held")
+    elif arguments.action == "hold":
+        body = {"table": arguments.table, "reason": arguments.reason, "owner": arguments.owner}
+        output.facts(
+            client.post(f"{at}/holds", {**body, "key": arguments.key, "expires_at": arguments.until})
+        )
+    else:
+        output.facts(client.call("DELETE", f"{at}/holds/{arguments.id}").json())
+    return 0
+
+
+def _configure_archive(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = actions.add_parser("list", help="what was archived")
+    listed.add_argument("--table")
+    query = actions.add_parser("query", help="search archived rows; prints JSON Lines")
+    query.add_argument("table")
+    query.add_argument("--from", dest="first", required=True, help="such as 2026-01-01T00:00:00Z")
+    query.add_argument("--to", dest="last", required=True)
+    query.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="repeat for more")
+    query.add_argument("--limit", type=int, default=100)
+    restore = actions.add_parser("restore", help="put an archive's rows into a table beside their own")
+    restore.add_argument("id")
+
+
+def _archive(arguments: argparse.Namespace, client: Client) -> int:
+    output = Output(as_json=arguments.json)
+    if arguments.action == "list":
+        rows = client.get("/api/v1/archive", table=arguments.table)["archives"]
+        columns = ["id", "rule", "part", "state", "rows", "deleted", "first_at", "last_at", "error"]
+        output.table(rows, columns, empty="nothing was archived")
+    elif arguments.action == "query":
+        body = {"table": arguments.table, "first": arguments.first, "last": arguments.last}
+        wanted = dict(_pair(text) for text in arguments.where)
+        answer = client.post("/api/v1/archive/query", {**body, "where": wanted, "limit": arguments.limit})
+        if output.as_json:
+            output.json(answer["rows"])
+        for row in answer["rows"]:
+            output.line(json.dumps(row))
+    else:
+        output.facts(client.post(f"/api/v1/archive/{arguments.id}/restore"))
+    return 0
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)  # 5 is a number, true is true, anything else is text
+    except json.JSONDecodeError:
+        return name, value
+
+
+COMMANDS = (
+    Command(
+        name="retention",
+        summary="what is kept, what goes, what is held",
+        configure=_configure_retention,
+        run=_retention,
+    ),
+    Command(
+        name="archive",
+        summary="list, search and restore archived rows",
+        configure=_configure_archive,
+        run=_archive,
+    ),
+)

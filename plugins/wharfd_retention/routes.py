@@ -1,0 +1,251 @@
+"""The endpoints: what would go, runs, holds, the archive."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import trio
+
+from wharfd import BadRequest, NotFound, PluginContext, Request, Route, new_id
+
+from . import cold, store, work
+from .config import Settings
+from .model import Hold
+from .nightly import policies_of
+
+Context = PluginContext[Settings]
+_READ, _WRITE = "retention:read", "retention:write"
+_TABLE = re.compile(r"^([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*|\*)$")
+_WAIT_SECONDS = 20.0
+_OPEN = ("waiting", "running")
+_OLD_NAMES = {"backfill": "backfill_jobs"}  # what the old system called them
+
+
+class AskRun(msgspec.Struct, forbid_unknown_fields=True):
+    """Ask for a run; a dry one only reports. `force` lets a rule pass the circuit breaker once."""
+
+    dry_run: bool = False
+    force: bool = False
+
+
+class AskHold(msgspec.Struct, forbid_unknown_fields=True):
+    """Ask that nothing of a table, of one owner's rows, or of one row is deleted."""
+
+    table: str
+    reason: str
+    owner: str | None = None
+    key: str | None = None
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not _TABLE.match(self.table):
+            raise ValueError("table is written schema.table, or * for all")
+        if not 3 <= len(self.reason) <= 1000:
+            raise ValueError("reason must have 3 to 1000 characters")
+        if self.expires_at is not None and self.expires_at.tzinfo is None:
+            raise ValueError("expires_at needs its zone")
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True):
+    """Which archived rows: of a table and a time, with these values."""
+
+    table: str
+    first: datetime
+    last: datetime
+    where: dict[str, Any] = {}
+    limit: int = 100
+
+    def __post_init__(self) -> None:
+        if self.first.tzinfo is None or self.last.tzinfo is None:
+            raise ValueError("first and last need their zone")
+        if not 1 <= self.limit <= 10_000:
+            raise ValueError("limit must be between 1 and 10000")
+
+
+class UnitsQuery(msgspec.Struct):
+    """Which units."""
+
+    table: str | None = None
+    before: datetime | None = None
+    limit: int = 100
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= 500:
+            raise ValueError("limit must be between 1 and 500")
+
+
+def _see_everything(request: Request) -> None:
+    if request.owner is not None:
+        raise NotFound("there is nothing here for a caller that sees one owner's rows")
+
+
+async def policies(ctx: Context, request: Request) -> dict[str, Any]:
+    """List the policies that hold."""
+    _see_everything(request)
+    found, strangers = policies_of(ctx)
+    return {
+        "policies": [
+            {"name": p.name, "table": p.table, "keep_days": p.keep.total_seconds() / 86400, "where": p.where,
+             "archive": p.archive, "partitioned": p.partitioned} for p in found
+        ],
+        "overrides_of_no_rule": strangers,
+    }  # fmt: skip
+
+
+async def run(ctx: Context, request: Request) -> dict[str, Any]:
+    """Ask for a run and wait for it a while."""
+    _see_everything(request)
+    body = request.body or AskRun()
+    run_id = await work.ask(ctx, request.identity.subject, dry=body.dry_run, forced=body.force)
+    with trio.move_on_after(_WAIT_SECONDS):
+        # Another daemon may carry it out: its row alone tells.
+        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+    found = await store.get_run(ctx.db, run_id)
+    assert found is not None
+    messages = {
+        "done": "nothing was deleted: this was a dry run" if body.dry_run else "retention has run",
+        "failed": found.error or "",
+    }
+    status = {"done": "success", "failed": "error"}.get(found.state, found.state)
+    return {
+        "status": status,
+        "message": messages.get(found.state, f"still running; GET /api/v1/retention/runs/{run_id}"),
+        "results": _old_shape(found.result),
+        "run": run_id,
+        "rules": found.result,
+    }
+
+
+def _old_shape(result: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return {plugin: {archived, deleted, errors}}, as the old system answered."""
+    old: dict[str, dict[str, int]] = {}
+    for rule, outcome in result.items():
+        plugin = rule.partition(".")[0]
+        sums = old.setdefault(_OLD_NAMES.get(plugin, plugin), {"archived": 0, "deleted": 0, "errors": 0})
+        for name in sums:
+            sums[name] += outcome[name]
+    return old
+
+
+async def runs(ctx: Context, request: Request) -> dict[str, Any]:
+    """List the newest runs."""
+    _see_everything(request)
+    return {"runs": [msgspec.to_builtins(one) for one in await store.runs(ctx.db, 50)]}
+
+
+async def get_run(ctx: Context, request: Request) -> dict[str, Any]:
+    """Show a run, rule by rule."""
+    _see_everything(request)
+    found = await store.get_run(ctx.db, request.path["id"])
+    if found is None:
+        raise NotFound(f"there is no run {request.path['id'][:80]!r}")
+    return msgspec.to_builtins(found)  # type: ignore[no-any-return]
+
+
+async def holds(ctx: Context, request: Request) -> dict[str, Any]:
+    """List the legal holds."""
+    _see_everything(request)
+    return {"holds": [msgspec.to_builtins(one) for one in await store.all_holds(ctx.db)]}
+
+
+async def hold(ctx: Context, request: Request) -> dict[str, Any]:
+    """Add a legal hold; it counts from the commit on, also for a run that is at work."""
+    _see_everything(request)
+    body: AskHold = request.body
+    wanted = Hold(id=new_id("hold"), table=body.table, owner=body.owner, key=body.key)
+    who = request.identity.subject
+    async with ctx.db.transaction() as tx:
+        await store.hold(tx, wanted.id, wanted, reason=body.reason, by=who, until=body.expires_at)
+        detail = {"table": body.table, "owner": body.owner, "row": body.key, "reason": body.reason}
+        await ctx.audit.record(tx, actor=who, action="retention.held", subject=wanted.id, detail=detail)
+    return {"id": wanted.id}
+
+
+async def release(ctx: Context, request: Request) -> dict[str, Any]:
+    """End a legal hold."""
+    _see_everything(request)
+    hold_id, who = request.path["id"], request.identity.subject
+    async with ctx.db.transaction() as tx:
+        if not await store.release(tx, hold_id, who):
+            raise NotFound(f"there is no hold {hold_id[:80]!r} in force")
+        await ctx.audit.record(tx, actor=who, action="retention.released", subject=hold_id)
+    return {"id": hold_id}
+
+
+async def units(ctx: Context, request: Request) -> dict[str, Any]:
+    """List what was archived or deleted."""
+    _see_everything(request)
+    query: UnitsQuery = request.query
+    found = await store.units(ctx.db, query.table, query.before, query.limit)
+    return {"archives": [msgspec.to_builtins(unit) for unit in found]}
+
+
+async def search(ctx: Context, request: Request) -> dict[str, Any]:
+    """Search the archive by streaming through it."""
+    _see_everything(request)
+    body: Search = request.body
+    if body.first >= body.last:
+        raise BadRequest("first must be before last")
+    rows = await cold.search(ctx, body.table, body.first, body.last, body.where, body.limit)
+    return {"rows": rows, "count": len(rows)}
+
+
+async def restore(ctx: Context, request: Request) -> dict[str, Any]:
+    """Put an archive's rows into a table beside, to look at or to copy from."""
+    _see_everything(request)
+    unit = await store.get(ctx.db, request.path["id"])
+    if unit is None or not unit.archive:
+        raise NotFound(f"there is no archive {request.path['id'][:80]!r}")
+    table, count = await cold.restore(ctx, unit)
+    async with ctx.db.transaction() as tx:
+        await ctx.audit.record(
+            tx, actor=request.identity.subject, action="retention.restored", subject=unit.id,
+            detail={"table": table, "rows": count},
+        )  # fmt: skip
+    return {"table": table, "rows": count}
+
+
+def routes() -> list[Route]:
+    """Return the endpoints."""
+    at = "/api/v1/retention"
+    gets: list[tuple[str, Any, str]] = [
+        (f"{at}/policies", policies, "How long rows are kept"),
+        (f"{at}/runs", runs, "The newest runs"),
+        (f"{at}/runs/{{id}}", get_run, "One run, rule by rule"),
+        (f"{at}/holds", holds, "The legal holds"),
+    ]
+    return [
+        *(Route(method="GET", path=p, handler=h, scope=_READ, summary=words) for p, h, words in gets),
+        Route(
+            method="POST",
+            path="/api/v1/monitoring/retention/run",
+            aliases=("/api/monitoring/retention/run", f"{at}/runs"),
+            handler=run,
+            scope=_WRITE,
+            body=AskRun | None,
+            summary="Run retention; with dry_run it only reports",
+        ),
+        Route(
+            method="POST", path=f"{at}/holds", handler=hold, scope=_WRITE, body=AskHold, status=201,
+            summary="Hold rows back from deletion",
+        ),
+        Route(
+            method="DELETE", path=f"{at}/holds/{{id}}", handler=release, scope=_WRITE, summary="End a hold"
+        ),
+        Route(
+            method="GET", path="/api/v1/archive", handler=units, scope=_READ, query=UnitsQuery,
+            summary="What was archived",
+        ),
+        Route(
+            method="POST", path="/api/v1/archive/query", handler=search, scope=_READ, body=Search,
+            timeout_seconds=300, summary="Search the archive",
+        ),
+        Route(
+            method="POST", path="/api/v1/archive/{id}/restore", handler=restore, scope=_WRITE,
+            timeout_seconds=600, summary="Put archived rows beside their table",
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,94 @@
+"""What is measured, and what an operator is told."""
+
+from __future__ import annotations
+
+from wharfd import AlertRule, Finding, Metric, PluginContext, sql
+
+from . import store
+from .config import Settings
+from .nightly import policies_of
+
+Context = PluginContext[Settings]
+
+METRICS = [
+    Metric("counter", "runs_total", "Runs that ended.", ("outcome",)),
+    Metric("counter", "rows_total", "Rows that were archived or deleted.", ("action",)),
+    Metric("gauge", "last_run_timestamp_seconds", "When a run last ended well."),
+]
+_LATE = sql(
+    "retention_late",
+    """SELECT coalesce(max(finished_at),
+                       (SELECT min(applied_at) FROM wharfd.migrations WHERE plugin = 'retention'))
+      < now() - interval '50 hours' FROM retention.runs WHERE state = 'done' AND NOT dry""",
+)
+_STUCK = sql(
+    "retention_stuck",
+    """SELECT id, rule, error FROM retention.units
+    WHERE state NOT IN ('dropped', 'detached') AND error IS NOT NULL ORDER BY id LIMIT 20""",
+)
+_ALERTS = {
+    "retention_late": "Retention has not run for two days",
+    "retention_failed": "A retention run failed or was stopped",
+    "archive_stuck": "An archive cannot go on",
+    "hold_ending": "A legal hold ends soon",
+    "override_of_no_rule": "An override names no rule",
+}
+
+
+def alerts() -> list[AlertRule]:
+    """Return what an operator is told of."""
+    checks = {
+        "retention_late": late,
+        "retention_failed": failed,
+        "archive_stuck": stuck,
+        "hold_ending": ending,
+        "override_of_no_rule": strangers,
+    }
+    return [
+        AlertRule(
+            name=name,
+            summary=summary,
+            check=checks[name],
+            every_seconds=300,
+            runbook=f"docs/runbooks/retention.md#{name.replace('_', '-')}",
+        )
+        for name, summary in _ALERTS.items()
+    ]
+
+
+async def late(ctx: Context) -> list[Finding]:
+    """Say when no run ended well for two days."""
+    is_late = await ctx.db.fetchval(_LATE)
+    return [Finding("no run ended well for two days; wharfd retention run", "run")] if is_late else []
+
+
+async def failed(ctx: Context) -> list[Finding]:
+    """Say what went wrong in the newest run."""
+    newest = next((run for run in await store.runs(ctx.db, 5) if run.state in ("done", "failed")), None)
+    if newest is None:
+        return []
+    if newest.state == "failed":
+        return [Finding(f"{newest.id}: {newest.error}", "run")]
+    return [
+        Finding(f"{rule}: {' · '.join(outcome['said'])}", rule)
+        for rule, outcome in newest.result.items()
+        if outcome["errors"]
+    ]
+
+
+async def stuck(ctx: Context) -> list[Finding]:
+    """Say which units do not go on."""
+    return [Finding(f"{row['rule']}: {row['error']}", row["id"]) for row in await ctx.db.fetch(_STUCK)]
+
+
+async def ending(ctx: Context) -> list[Finding]:
+    """Say which holds end within two weeks."""
+    return [
+        Finding(f"the hold {row['id']} on {row['source']} ends on {row['expires_at'].date()}", row["id"])
+        for row in await ctx.db.fetch(store.ENDING)
+    ]
+
+
+async def strangers(ctx: Context) -> list[Finding]:
+    """Say which overrides in the configuration fit no rule."""
+    return [Finding(f'[plugins.retention.policies."{n}"] fits no rule', n) for n in policies_of(ctx)[1]]

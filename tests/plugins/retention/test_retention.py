@@ -1,0 +1,281 @@
+"""What goes, what stays, and what is left of it: a whole daemon, a real database."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import zstandard
+
+import wharfd_retention
+import wharfd_retention.machine
+from wharfd import StatementTimeout, sql
+from wharfd.contracts.archives import COLD
+from wharfd.testing import PluginContract
+from wharfd_retention import cold
+from wharfd_retention.nightly import go
+
+
+class TestContract(PluginContract):
+    plugin = wharfd_retention
+
+
+async def old_events(shop):
+    return await shop.count("shop.events", "at < now() - interval '150 days'")
+
+
+async def test_a_run_reports_first_and_deletes_then(shop):
+    async with shop() as s:
+        # the first run of a rule reports and deletes nothing
+        first = await s.run()
+        assert first["status"] == "success"
+        assert first["results"]["shop"] == {"archived": 0, "deleted": 0, "errors": 0}
+        assert first["rules"]["shop.events"]["rows"] == 500
+        assert "reports tonight" in first["rules"]["shop.events"]["said"][0]
+        assert (await old_events(s), await s.count("shop.notes")) == (500, 400)
+        # a dry run neither
+        dry = await s.run(dry_run=True)
+        assert dry["rules"]["shop.notes"]["rows"] == 370
+        assert await s.count("shop.notes") == 400
+
+        done = await s.run()
+        assert done["results"]["shop"] == {"archived": 885, "deleted": 1135, "errors": 0}, done["rules"]
+        assert (await old_events(s), await s.count("shop.events")) == (0, 2000)
+        assert await s.count("shop.notes") == 30
+        assert await s.count("shop.pings") == 0
+        # live work stays, whatever its age
+        assert await s.count("shop.jobs") == 5
+        # and the whole of it lies in both places, readable with zstdcat and jq
+        archived = (await s.d.get("/api/v1/archive?table=shop.notes")).json()["archives"]
+        manifest = archived[0]["manifest"]
+        for root in (s.folder / "second", s.folder / "state" / "plugins" / "retention" / "archive"):
+            raw = (root / manifest["key"]).read_bytes()
+            lines = zstandard.ZstdDecompressor().decompressobj().decompress(raw).splitlines()
+            rows = [json.loads(line) for line in lines]
+            assert len(rows) == manifest["rows"] == 370
+            assert rows[0]["words"] == "note 400"  # the oldest first
+        # a certificate of each deletion is in the audit log
+        certificates = await s.sql(
+            "SELECT subject, detail FROM wharfd.audit WHERE action = 'retention.deleted'"
+        )
+        (notes,) = [row["detail"] for row in certificates if row["detail"]["table"] == "shop.notes"]
+        assert (notes["archived"], notes["deleted"], notes["sha256"]) == (370, 370, manifest["sha256"])
+        # another run finds nothing to do
+        again = await s.run()
+        assert again["results"]["shop"] == {"archived": 0, "deleted": 0, "errors": 0}
+
+
+async def test_the_archive_is_searched_read_by_other_plugins_and_put_back(shop):
+    async with shop() as s:
+        before = await s.sql(
+            "SELECT row_to_json(e)::text FROM shop.events e WHERE id = 7 AND at < now() - '1d'::interval"
+        )
+        await s.run()
+        await s.run()
+        since, until = datetime.now(UTC) - timedelta(days=300), datetime.now(UTC)
+        query = {"table": "shop.events", "first": since, "last": until, "where": {"id": 7}}
+        found = (await s.d.post("/api/v1/archive/query", query)).json()
+        assert found["count"] == 1
+        assert found["rows"][0] == json.loads(before[0][0])
+        cold_rows = s.ctx.services.get(COLD)
+        assert len([row async for row in cold_rows.rows("shop.events", since, until)]) == 500
+        oldest = datetime.fromisoformat(found["rows"][0]["at"])
+        some = [row async for row in cold_rows.rows("shop.events", since, oldest)]
+        assert sorted(row["id"] for row in some) == [1, 2, 3, 4, 5, 6]
+        (unit,) = [
+            u for u in (await s.d.get("/api/v1/archive?table=shop.events")).json()["archives"] if u["rows"]
+            and u["first_at"] <= found["rows"][0]["at"] <= u["last_at"]
+        ]  # fmt: skip
+        back = (await s.d.post(f"/api/v1/archive/{unit['id']}/restore")).json()
+        assert back["rows"] == unit["rows"]
+        same = await s.sql(f"SELECT row_to_json(e)::text FROM {back['table']} e WHERE id = 7")
+        assert same[0][0] == before[0][0]  # bytea, numeric, jsonb and all
+        # a flipped bit is found, nothing half is left
+        path = s.folder / "state/plugins/retention/archive" / unit["manifest"]["key"]
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 4
+        path.write_bytes(raw)
+        broken = await s.d.post(f"/api/v1/archive/{unit['id']}/restore")
+        assert broken.status == 500, broken.body
+        with pytest.raises(cold.WharfdError, match=r"damaged|other rows"):
+            await cold.search(s.ctx, "shop.events", since, until, {}, 10_000)
+
+
+async def hold(s, **body):
+    answer = await s.d.post("/api/v1/retention/holds", {"reason": "case 17", **body})
+    assert answer.status == 201, answer.body
+    return answer.json()["id"]
+
+
+async def test_a_hold_is_the_last_gate_of_every_delete(shop):
+    async with shop() as s:
+        await s.run(dry_run=True)
+        whole = await hold(s, table="shop.pings")
+        await hold(s, table="shop.notes", owner="own_1")
+        await hold(s, table="shop.notes", key="399")
+        await hold(s, table="*", owner="own_2", expires_at="2020-01-01T00:00:00Z")  # over already
+        months = await hold(s, table="shop.events", owner="own_0")
+        done = await s.run()
+        assert await s.count("shop.pings") == 250
+        held = await s.count("shop.notes", "owner = 'own_1' AND made_at < now() - interval '30 days'")
+        assert held == 124
+        assert await s.count("shop.notes", "id = 399") == 1
+        assert await s.count("shop.notes") == 30 + held + 1
+        # a month with one held row stays whole
+        assert await old_events(s) == 500
+        assert any("held" in words for words in done["rules"]["shop.events"]["said"])
+        assert (await s.d.request("DELETE", f"/api/v1/retention/holds/{months}")).status == 200
+        assert (await s.d.request("DELETE", f"/api/v1/retention/holds/{months}")).status == 404
+        assert (await s.d.request("DELETE", f"/api/v1/retention/holds/{whole}")).status == 200
+        await s.run()
+        assert (await old_events(s), await s.count("shop.pings")) == (0, 0)
+
+
+async def test_a_hold_that_comes_after_the_archive_still_counts(shop):
+    async with shop() as s:
+        await s.run(dry_run=True)
+        held = []
+
+        def hear(step):
+            if step == "after_verified" and not held:
+                held.append(step)
+
+        # between the upload and the delete somebody holds a row
+        original = wharfd_retention.machine._delete
+
+        async def late(machine, unit, policy, shape):
+            await hold(s, table="shop.notes", key="400")
+            await original(machine, unit, policy, shape)
+
+        wharfd_retention.machine._delete = late
+        try:
+            await go(s.ctx, dry=False, hear=hear)
+        finally:
+            wharfd_retention.machine._delete = original
+        assert held
+        assert await s.count("shop.notes", "id = 400") == 1
+        assert await s.count("shop.notes") == 31
+
+
+async def test_a_row_that_changed_after_it_was_archived_stays(shop):
+    async with shop() as s:
+        await s.run(dry_run=True)
+        original = wharfd_retention.machine._upload
+
+        async def late(machine, unit, policy, shape):
+            if unit.source == "shop.notes":
+                await s.sql("UPDATE shop.notes SET words = 'changed' WHERE id = 300")
+            if unit.source == "shop.events":
+                await s.sql("UPDATE shop.events SET price = 5 WHERE id = 9 AND at < now() - interval '1 day'")
+            await original(machine, unit, policy, shape)
+
+        wharfd_retention.machine._upload = late
+        try:
+            first = await s.run()
+        finally:
+            wharfd_retention.machine._upload = original
+        assert any("archived again" in words for words in first["rules"]["shop.events"]["said"]), first[
+            "rules"
+        ]
+        await s.run()
+        assert await s.count("shop.notes") == 30
+        since = datetime.now(UTC) - timedelta(days=300)
+        kept = await cold.search(s.ctx, "shop.notes", since, datetime.now(UTC), {"id": 300}, 5)
+        assert sorted(row["words"] for row in kept) == [
+            "changed",
+            "note 300",
+        ]  # gone only with its last words
+        (row,) = await cold.search(s.ctx, "shop.events", since, datetime.now(UTC), {"id": 9}, 5)
+        assert row["price"] == 5
+
+
+async def test_the_unusual_is_stopped(shop):
+    async with shop("dry_run_first = false\nmax_share = 0.3\n") as s:
+        await s.sql(
+            "INSERT INTO shop.notes SELECT n, now() - interval '60 days' FROM generate_series(1000, 5000) n"
+        )
+        stopped = await s.run()
+        rule = stopped["rules"]["shop.notes"]
+        assert (rule["errors"], rule["deleted"]) == (1, 0)
+        assert "more than 30%" in rule["said"][0]
+        assert await s.count("shop.notes") == 4401
+        forced = await s.run(force=True)
+        assert forced["rules"]["shop.notes"]["deleted"] == 4371
+
+
+async def test_a_clock_that_jumped_or_went_back_deletes_nothing(shop):
+    async with shop("dry_run_first = false\n") as s:
+        await s.sql("INSERT INTO retention.clock (last_seen) VALUES (now() + interval '1 hour')")
+        back = await s.run()
+        assert (back["status"], await s.count("shop.notes")) == ("error", 400)
+        assert "went back" in back["message"]
+        await s.sql("DELETE FROM retention.clock")
+        began, monotonic = s.ctx.state["clock"]
+        s.ctx.state["clock"] = (began - timedelta(days=3), monotonic)
+        jumped = await s.run()
+        assert "jumped" in jumped["message"]
+        assert await s.count("shop.notes") == 400
+
+
+async def test_a_place_that_is_away_stops_the_delete_and_not_the_rest(shop):
+    async with shop("dry_run_first = false\n") as s:
+        (s.folder / "second").write_text("a file where the folder should be")
+        failed = await s.run()
+        assert failed["rules"]["shop.notes"]["errors"] == 1
+        assert (await s.count("shop.notes"), await old_events(s)) == (400, 500)
+        assert await s.count("shop.pings") == 0  # has no archive
+        (s.folder / "second").unlink()
+        mended = await s.run()
+        assert mended["rules"]["shop.notes"]["errors"] == 0
+        assert (await s.count("shop.notes"), await old_events(s)) == (30, 0)
+
+
+async def test_a_detach_that_was_cut_short_is_finished(shop):
+    """A pending detach hides the month and closes its range: only FINALIZE cures it."""
+    async with shop("dry_run_first = false\n") as s:
+        (part,) = (await s.sql(
+            "SELECT tableoid::regclass::text FROM shop.events WHERE id = 1 AND at < now() - interval '1 day'"
+        ))[0]  # fmt: skip
+        async with s.d.db.owner.session() as blocker:
+            await blocker.execute(sql("begin", "BEGIN; SELECT 1 FROM shop.events LIMIT 1"))
+            statement = sql("detach", f"ALTER TABLE shop.events DETACH PARTITION {part} CONCURRENTLY")
+            with pytest.raises(StatementTimeout):
+                await s.d.db.owner.execute(statement, timeout=1)
+            await blocker.execute(sql("end", "ROLLBACK"))
+        pending = await s.sql("SELECT count(*) FROM pg_inherits WHERE inhdetachpending")
+        assert pending[0][0] == 1
+        done = await s.run()
+        assert done["rules"]["shop.events"]["errors"] == 0, done["rules"]["shop.events"]
+        assert await s.sql("SELECT FROM pg_inherits WHERE inhdetachpending") == []
+        assert await s.count("shop.events") == 2000
+
+
+async def test_a_callers_own_rows_open_nothing_here(shop):
+    from wharfd import NotFound, Request
+    from wharfd.contracts.access import Identity
+    from wharfd_retention import routes
+
+    async with shop(fill=False) as s:
+        request = Request(identity=Identity("key_1", "key", owner="own_1", scopes=frozenset({"*"})))
+        for route in routes.routes():
+            with pytest.raises(NotFound):
+                await route.handler(s.ctx, request)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/retention/holds", {"table": "drop table", "reason": "because"}),
+        ("/api/v1/retention/holds", {"table": "a.b", "reason": ""}),
+        ("/api/v1/retention/holds", {"table": "a.b", "reason": "case", "expires_at": "2030-01-01T00:00:00"}),
+        ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z", "last": "soon"}),
+        ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z",
+                                   "last": "2031-01-01T00:00:00Z", "limit": 0}),
+        ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z",
+                                   "last": "2029-01-01T00:00:00Z"}),
+        ("/api/v1/monitoring/retention/run", {"dry_run": "yes"}),
+        ("/api/v1/monitoring/retention/run", {"delete_everything": True}),
+    ],
+)  # fmt: skip
+async def test_what_makes_no_sense_is_refused(shop, path, body):
+    async with shop(fill=False) as s:
+        assert (await s.d.post(path, body)).status in (400, 422)
