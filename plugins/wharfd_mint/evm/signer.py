@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import trio
 
-from wharfd import NotReady, Secret
+from wharfd import Secret
 
+from ..ethereum import load_account
 from ..model.fees import Fees
 
 
@@ -82,14 +83,9 @@ async def open_signer(key: Secret) -> KeySigner:
     """Load the signing library (it takes a second, so in a thread) and the key."""
 
     def load() -> KeySigner:
+        account = load_account()
         try:
-            import eth_abi  # noqa: F401  calls are encoded with it; better to miss it now than at the first mint
-            from eth_account import Account
-        except ImportError as error:
-            raise NotReady(f"{error.name} is not installed; run: pip install 'wharfd[mint]'") from None
-
-        try:
-            return KeySigner(Account.from_key(key.reveal()))
+            return KeySigner(account.from_key(key.reveal()))
         except Exception:  # whatever it says may hold the key
             raise BadKey("plugins.mint.evm.key: is no private key of this curve") from None
 

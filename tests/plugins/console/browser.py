@@ -22,7 +22,7 @@ class Tab:
         self._number = 0
         self._answers = {}
         self._waiting = {}
-        self._events = []
+        self._loaded = set()
         self._stirred = trio.Event()
         self.console = []
         self.requests = []
@@ -55,21 +55,17 @@ class Tab:
             self.console.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
-        self._events.append(method)
-        self._stirred.set()
-        self._stirred = trio.Event()
-
-    async def heard(self, method):
-        """Wait until an event came since the last `go`."""
-        with trio.fail_after(_SECONDS):
-            while method not in self._events:
-                await self._stirred.wait()
+        elif method == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
+            self._stirred.set()
+            self._stirred = trio.Event()
 
     async def go(self, url):
         """Open an address and wait until it is loaded."""
-        self._events.clear()
-        await self.ask("Page.navigate", url=url)
-        await self.heard("Page.loadEventFired")
+        loader = (await self.ask("Page.navigate", url=url))["loaderId"]
+        with trio.fail_after(_SECONDS):
+            while loader not in self._loaded:
+                await self._stirred.wait()
 
     async def run(self, expression):
         """Run JavaScript in the page, awaiting promises, and return its value."""
@@ -81,7 +77,8 @@ class Tab:
 
     async def until(self, expression):
         """Wait until an expression is true in the page; survives a page change under way."""
-        script = f"new Promise(ok => {{ const look = () => ({expression}) ? ok(true) : setTimeout(look, 20); look(); }})"
+        holds = f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})"
+        script = f"new Promise(ok => {{ const look = () => {holds}() ? ok(true) : setTimeout(look, 20); look(); }})"
         with trio.fail_after(_SECONDS):
             while True:
                 try:
@@ -157,6 +154,7 @@ async def open_browser(folder):
             tab = tabs[session] = Tab(write, session)
             for domain in ("Page", "Runtime", "Log", "Network"):
                 await tab.ask(f"{domain}.enable")
+            await tab.ask("Page.setLifecycleEventsEnabled", enabled=True)
             yield tab
             nursery.cancel_scope.cancel()
     finally:

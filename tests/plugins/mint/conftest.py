@@ -33,6 +33,7 @@ from wharfd.work import WorkEngine
 from wharfd.work.jobs import Jobs, queue_of
 from wharfd_mint import desk
 from wharfd_mint.config import Evm, Settings, Tier
+from wharfd_mint.ethereum import load_account
 from wharfd_mint.minters import open_minters
 from wharfd_mint.model.calls import encoded
 from wharfd_mint.store import buyers
@@ -179,13 +180,11 @@ class Deployed:
 @pytest.fixture
 def anvil(anvil_process):
     """A contract of its own on the session's chain; the chain is put back as it was afterwards."""
-    from eth_account import Account
-
+    account = load_account().create()
     anvil_process.automine(True)
     snapshot = anvil_process.rpc("evm_snapshot")
     owner = anvil_process.rpc("eth_accounts")[0]
     contract = anvil_process.deploy(owner)
-    account = Account.create()
     anvil_process.rpc("anvil_setBalance", account.address, hex(10**19))
     anvil_process.transact(owner, contract, "setMinter(address)", ["address"], [account.address])
     yield Deployed(anvil_process, owner, contract, Secret("0x" + bytes(account.key).hex()), account.address)
