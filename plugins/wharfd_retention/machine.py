@@ -60,7 +60,12 @@ async def advance(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
     }
     while unit.state != "dropped":
         before = unit.state
-        await steps[before](machine, unit, policy, shape)
+        try:
+            await steps[before](machine, unit, policy, shape)
+        except KeptBack:
+            if unit.part and await tables.is_half_out(machine.db, unit.source, unit.part):
+                await tables.attach(machine.db, unit.source, unit.part)  # what stays is to be seen
+            raise
         machine.hear(f"after_{before}")
         found = await store.get(machine.db, unit.id)
         assert found is not None
