@@ -77,7 +77,14 @@ class Archive:
         return f"archive/{unit.source}/{unit.id}.jsonl{self._packing.suffix}"
 
     async def export(
-        self, db: Database, unit: Unit, policy: Policy, gate: Gate, columns: dict[str, str], limit: int | None
+        self,
+        db: Database,
+        unit: Unit,
+        policy: Policy,
+        gate: Gate,
+        columns: dict[str, str],
+        limit: int | None,
+        hear: Callable[[str], None] = lambda step: None,
     ) -> Manifest:
         """Write a unit's rows from one snapshot and return the manifest; the file is on disk by then."""
         lines = Lines()
@@ -99,6 +106,7 @@ class Archive:
                     async with send:
                         while rows := await tx.fetch(FETCH, timeout=600):
                             await send.send(lines.take([(row["line"], row["at"]) for row in rows]))
+                            hear("lines")
         return Manifest(
             unit=unit.id, rule=unit.rule, table=unit.source, columns=columns, key=key, rows=lines.count,
             first=lines.first, last=lines.last, lines_sha256=lines.sha.hexdigest(), size=packed[0].bytes_out,
@@ -145,6 +153,7 @@ class Archive:
             copy_object(self.first, self.second, manifest.key, size=manifest.size, sha256=manifest.sha256)
             hear("copied")
             _create(self.second, key, raw)
+            hear("told")
         _create(self.first, key, raw)
 
     def missing(self, manifest: Manifest) -> list[str]:

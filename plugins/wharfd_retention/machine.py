@@ -60,7 +60,12 @@ async def advance(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
     }
     while unit.state != "dropped":
         before = unit.state
-        await steps[before](machine, unit, policy, shape)
+        try:
+            await steps[before](machine, unit, policy, shape)
+        except KeptBack:
+            if unit.part and await tables.is_half_out(machine.db, unit.source, unit.part):
+                await tables.attach(machine.db, unit.source, unit.part)  # what stays is to be seen
+            raise
         machine.hear(f"after_{before}")
         found = await store.get(machine.db, unit.id)
         assert found is not None
@@ -82,11 +87,15 @@ async def _export(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
         await trio.to_thread.run_sync(machine.archive.forget, await manifest_of(machine, unit))
     if unit.part:
         await _check_month(machine, unit, policy, shape)
-        manifest = await machine.archive.export(machine.db, unit, policy, _EVERY_ROW, shape.columns, None)
+        manifest = await machine.archive.export(
+            machine.db, unit, policy, _EVERY_ROW, shape.columns, None, machine.hear
+        )
     else:
         passing = gate(policy, shape, await store.holds(machine.db), unit.cutoff)
         limit = machine.unit_rows
-        manifest = await machine.archive.export(machine.db, unit, policy, passing, shape.columns, limit)
+        manifest = await machine.archive.export(
+            machine.db, unit, policy, passing, shape.columns, limit, machine.hear
+        )
     machine.hear("written")
     signature = (await machine.sign(manifest.signed_part())).hex()
     manifest = msgspec.structs.replace(manifest, signature=signature)

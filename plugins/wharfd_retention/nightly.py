@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
+import asyncpg
 import msgspec
 import trio
 
@@ -21,6 +22,7 @@ from .store import Unit
 
 Context = PluginContext[Settings]
 PURPOSE = "retention.archives"
+TROUBLE = (WharfdError, OSError, asyncpg.PostgresError)  # what stops one rule and leaves the others be
 _LOTS_A_NIGHT = 200
 
 
@@ -108,7 +110,7 @@ async def go(
         outcomes.append(outcome)
         try:
             await _rule(ctx, machine, policy, now, outcome, dry=dry, forced=forced)
-        except (WharfdError, OSError) as error:
+        except TROUBLE as error:
             outcome.errors += 1
             outcome.said.append(str(error))
             ctx.log.error("retention_rule_failed", rule=policy.name, reason=str(error))
@@ -174,7 +176,7 @@ async def _advance(
         await machine.db.execute(store.FAILED, unit.id, str(error))
         await machine.db.execute(store.FORGET, unit.id)
         return None
-    except (WharfdError, OSError) as error:
+    except TROUBLE as error:
         outcome.errors += 1
         outcome.said.append(f"{unit.id}: {error}")
         await machine.db.execute(store.FAILED, unit.id, str(error))

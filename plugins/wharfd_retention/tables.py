@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from wharfd import Queries, Statement, Transaction, quoted, sql
+import asyncpg
+
+from wharfd import Database, Queries, Statement, Transaction, quoted, sql
 
 from .model import Gate, Policy, Shape
 
@@ -27,6 +29,8 @@ _PENDING = sql(
     """SELECT i.inhdetachpending FROM pg_inherits i
     WHERE i.inhrelid = to_regclass($1) AND i.inhparent = to_regclass($2)""",
 )
+_PATIENT = sql("detach_patient", "SET lock_timeout = 0")
+_DETACH_SECONDS = 600
 _EXISTS = sql("table_exists", "SELECT to_regclass($1) IS NOT NULL")
 
 
@@ -117,17 +121,45 @@ async def delete_plain(tx: Transaction, policy: Policy, gate: Gate, limit: int) 
     return await tx.execute(_named("delete_plain", text), *gate.values)
 
 
-async def detach(db: Queries, parent: str, part: str) -> None:
+async def detach(db: Database, parent: str, part: str) -> None:
     """Take a month out of its table without blocking anybody; finish a detach that was cut short.
 
-    A detach that was interrupted leaves the month invisible and its range closed: only FINALIZE cures it.
+    A detach that was interrupted leaves the month invisible and its range closed: only FINALIZE cures it. The
+    server may itself still be at one whose client is gone; then whoever comes second finds it done.
     """
+    async with db.session() as session:
+        # It waits until nobody reads by an old snapshot: a lock_timeout would leave it half done.
+        await session.execute(_PATIENT)
+        try:
+            await _detach_once(session, parent, part)
+        except asyncpg.PostgresError:
+            await _detach_once(session, parent, part)
+
+
+async def attach(db: Database, parent: str, part: str) -> None:
+    """Put a month that is out, or half out, back into its table."""
+    await detach(db, parent, part)
+    year, month = (int(number) for number in part.rpartition("_y")[2].split("m"))
+    first, end = f"{year:04}-{month:02}-01", f"{year + month // 12:04}-{month % 12 + 1:02}-01"
+    text = (
+        f"ALTER TABLE {quoted(parent)} ATTACH PARTITION {quoted(part)} "
+        f"FOR VALUES FROM ('{first} 00:00:00+00') TO ('{end} 00:00:00+00')"
+    )
+    await db.execute(_named("attach", text), timeout=_DETACH_SECONDS)
+
+
+async def _detach_once(db: Queries, parent: str, part: str) -> None:
     pending = await db.fetchval(_PENDING, quoted(part), quoted(parent))
     if pending is None:
-        return  # it is out already
+        return
     how = "FINALIZE" if pending else "CONCURRENTLY"
     text = f"ALTER TABLE {quoted(parent)} DETACH PARTITION {quoted(part)} {how}"
-    await db.execute(_named("detach", text), timeout=600)
+    await db.execute(_named("detach", text), timeout=_DETACH_SECONDS)
+
+
+async def is_half_out(db: Queries, parent: str, part: str) -> bool:
+    """Tell whether a detach of a month was cut short: then its rows are seen by nobody."""
+    return bool(await db.fetchval(_PENDING, quoted(part), quoted(parent)))
 
 
 async def exists(db: Queries, table: str) -> bool:

@@ -1,14 +1,16 @@
 """What goes, what stays, and what is left of it: a whole daemon, a real database."""
 
 import json
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trio
 import zstandard
 
 import wharfd_retention
 import wharfd_retention.machine
-from wharfd import StatementTimeout, sql
+from wharfd import sql
 from wharfd.contracts.archives import COLD
 from wharfd.testing import PluginContract
 from wharfd_retention import cold
@@ -229,24 +231,61 @@ async def test_a_place_that_is_away_stops_the_delete_and_not_the_rest(shop):
         assert (await s.count("shop.notes"), await old_events(s)) == (30, 0)
 
 
-async def test_a_detach_that_was_cut_short_is_finished(shop):
+PENDING = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhdetachpending"
+DETACHING = """SELECT FROM pg_locks WHERE relation = 'shop.events'::regclass
+    AND mode = 'ShareUpdateExclusiveLock'"""
+
+
+async def until(s, query, there):
+    with trio.fail_after(60):
+        while bool(await s.d.db.fetch(sql("wait", query))) is not there:
+            await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def half_out(s, *, client_gone):
+    """A detach that waits for a reader; with the client cancelled, or the server still at it."""
+    (part,) = (await s.sql(
+        "SELECT tableoid::regclass::text FROM shop.events WHERE id = 1 AND at < now() - interval '1 day'"
+    ))[0]  # fmt: skip
+    statement = sql("detach", f"ALTER TABLE shop.events DETACH PARTITION {part} CONCURRENTLY")
+    async with trio.open_nursery() as nursery, s.d.db.session() as reader:
+        await reader.execute(sql("begin", "BEGIN; SELECT 1 FROM shop.events LIMIT 1"))
+        nursery.start_soon(s.d.db.owner.execute, statement)
+        await until(s, PENDING, there=True)
+        if client_gone:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await until(s, DETACHING, there=False)
+                await reader.execute(sql("end", "ROLLBACK"))
+                yield part
+        else:
+            nursery.start_soon(reader.execute, sql("end", "ROLLBACK"))
+            yield part
+
+
+@pytest.mark.parametrize("client_gone", [True, False])
+async def test_a_detach_that_was_cut_short_is_finished(shop, client_gone):
     """A pending detach hides the month and closes its range: only FINALIZE cures it."""
     async with shop("dry_run_first = false\n") as s:
-        (part,) = (await s.sql(
-            "SELECT tableoid::regclass::text FROM shop.events WHERE id = 1 AND at < now() - interval '1 day'"
-        ))[0]  # fmt: skip
-        async with s.d.db.owner.session() as blocker:
-            await blocker.execute(sql("begin", "BEGIN; SELECT 1 FROM shop.events LIMIT 1"))
-            statement = sql("detach", f"ALTER TABLE shop.events DETACH PARTITION {part} CONCURRENTLY")
-            with pytest.raises(StatementTimeout):
-                await s.d.db.owner.execute(statement, timeout=1)
-            await blocker.execute(sql("end", "ROLLBACK"))
-        pending = await s.sql("SELECT count(*) FROM pg_inherits WHERE inhdetachpending")
-        assert pending[0][0] == 1
-        done = await s.run()
+        async with half_out(s, client_gone=client_gone):
+            done = await s.run()
         assert done["rules"]["shop.events"]["errors"] == 0, done["rules"]["shop.events"]
-        assert await s.sql("SELECT FROM pg_inherits WHERE inhdetachpending") == []
-        assert await s.count("shop.events") == 2000
+        assert await s.sql(PENDING) == []
+        assert (await old_events(s), await s.count("shop.events")) == (0, 2000)
+
+
+async def test_a_held_month_that_is_half_out_is_put_back(shop):
+    async with shop("dry_run_first = false\n") as s:
+        before = await old_events(s)
+        async with half_out(s, client_gone=True) as part:
+            assert await old_events(s) < before
+        await hold(s, table="shop.events", owner="own_1")
+        done = await s.run()
+        assert any("held" in words for words in done["rules"]["shop.events"]["said"])
+        assert await s.sql(PENDING) == []
+        assert await old_events(s) == before
+        assert await s.count(part) > 0
 
 
 async def test_a_callers_own_rows_open_nothing_here(shop):
