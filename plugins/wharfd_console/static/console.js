@@ -144,7 +144,7 @@ function follow(path) {
     show("on", "live");
     for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const panel = byId(id);
-      if (!panel || panel.contains(document.activeElement) || panel.querySelector(".readout")) continue;
+      if (!panel || panel.contains(document.activeElement) || panel.querySelector(".readout, details[open]")) continue;
       panel.innerHTML = html; // made and escaped by our own server
       tellAges(panel);
     }
