@@ -22,13 +22,13 @@ from wharfd.contracts.html import (
     link,
     moment,
     notice,
-    number,
     pretty,
     search,
     size,
     stack,
     table,
     tag,
+    tone_of,
 )
 
 BACKUPS, RUNS = "/console/backups/catalogue", "/console/backups/runs"
@@ -76,25 +76,19 @@ async def render_catalogue(ctx: Any, request: Request) -> Html:
 
 
 def _summary(backups: list[dict[str, Any]], drills: list[dict[str, Any]]) -> Html:
-    newest = moment(backups[0]["finished_at"]) if backups else "none"
-    told = drills[0]["result"] if drills else {}
-    passed = told.get("passed")
-    words = (
-        "never tried"
-        if not drills
-        else "passed"
-        if passed
-        else drills[0]["state"]
-        if passed is None
-        else "failed"
-    )
-    tried = moment(drills[0]["finished_at"]) if drills else ""
+    newest = figure("Newest backup", "none", tone="bad")
+    if backups:
+        newest = figure("Newest backup", size(backups[0]["bytes"]), moment(backups[0]["finished_at"]))
+    drill, told = figure("Last drill", "never tried", tone="warn"), {}
+    if drills:
+        told, word = drills[0]["result"], _outcome(drills[0])
+        drill = figure("Last drill", word, moment(drills[0]["finished_at"]), tone_of(word))
     return grid(
-        figure("Newest backup", newest, f"{number(len(backups))} kept", "plain" if backups else "bad"),
-        figure("Last drill", words, tried, "good" if passed else "warn"),
+        newest,
+        drill,
         figure("Restored in", duration(told.get("rto_seconds")), "measured by the last drill"),
         figure("Could lose", duration(told.get("rpo_seconds")), "measured by the last drill"),
-    )  # fmt: skip
+    )
 
 
 async def render_runs(ctx: Any, request: Request) -> Html:
@@ -159,7 +153,8 @@ def _checks(told: dict[str, Any]) -> Html:
 
 
 def _outcome(one: dict[str, Any]) -> str:
-    return "failed" if one["result"].get("passed") is False else one["state"]
+    verdict: bool | None = one["result"].get("passed")
+    return str(one["state"]) if verdict is None else "passed" if verdict else "failed"
 
 
 PAGES = [

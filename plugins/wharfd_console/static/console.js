@@ -177,6 +177,7 @@ document.addEventListener("DOMContentLoaded", () => {
   tellAges(document);
   const login = byId("login");
   if (login) return login.addEventListener("submit", signIn);
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
   byId("theme").addEventListener("click", changeTheme);
   byId("leave").addEventListener("click", signOut);
   byId("menu").addEventListener("click", () => {
