@@ -30,7 +30,7 @@ from wharfd.contracts.html import (
 
 FLAGS = "/console/feedback/moderation"
 _API = "/api/v1/feedback"
-_MODERATE = "feedback:moderate"
+_MODERATE = "moderation:write"
 _STATES = ("open", "upheld", "dismissed")
 
 

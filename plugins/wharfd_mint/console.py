@@ -48,7 +48,7 @@ async def render_mints(ctx: Any, request: Request) -> Html:
         return await _mint(ctx, request, chosen)
     state = wanted(request, "state")
     page = await ask(ctx, request, _API, state=state, cursor=wanted(request, "cursor"), limit=50)
-    payments = (await ask(ctx, request, "/api/v1/mint/payments"))["items"]
+    payments = await _open_payments(ctx, request)
     rows = [
         (
             moment(one["createdAt"]),
@@ -71,6 +71,13 @@ async def render_mints(ctx: Any, request: Request) -> Html:
         _payments(request, payments) if payments else "",
         card("Mints", form, listed, pager(MINTS, page.get("next_cursor"), state=state)),
     )
+
+
+async def _open_payments(ctx: Any, request: Request) -> list[dict[str, Any]]:
+    if not request.identity.may(_OPERATE):
+        return []
+    found: list[dict[str, Any]] = (await ask(ctx, request, "/api/v1/mint/payments"))["items"]
+    return found
 
 
 def _payments(request: Request, payments: list[dict[str, Any]]) -> Html:
