@@ -24,7 +24,7 @@ from wharfd import (
 )
 from wharfd.contracts.alerts import AlertFired, AlertResolved
 
-from . import channels, commands, evaluating, page, routes, rules, upkeep
+from . import channels, commands, console, evaluating, routes, rules, upkeep
 from .config import Settings
 from .sampling import Sampler
 
@@ -133,7 +133,7 @@ def register_commands(settings: Settings) -> list[Command]:
 @hookimpl
 def register_console(settings: Settings) -> list[ConsolePage]:
     """The page of alerts."""
-    return [ConsolePage(path="alerts", title="Alerts", render=page.render, order=30)]
+    return console.PAGES
 
 
 @hookimpl

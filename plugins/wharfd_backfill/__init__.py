@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     EventType,
     Metric,
     Migrations,
@@ -18,6 +19,7 @@ from wharfd import (
 from wharfd.contracts.backfill import BackfillCompleted, BackfillFailed, BackfillStarted
 
 from . import commands as _commands
+from . import console as _console
 from . import routes as _routes
 from . import watching
 from .config import Settings
@@ -67,6 +69,12 @@ def register_metrics(settings: Settings) -> Sequence[Metric]:
 def register_alerts(settings: Settings) -> Sequence[AlertRule]:
     """Jobs that report nothing."""
     return watching.ALERTS
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """Jobs and how far they are."""
+    return _console.PAGES
 
 
 @hookimpl

@@ -10,6 +10,7 @@ import trio
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     HealthCheck,
     JobKind,
     Metric,
@@ -24,6 +25,7 @@ from wharfd.contracts.database import DatabaseServer
 
 from . import commands as _commands
 from . import config as _config
+from . import console as _console
 from . import guarding as _guarding
 from . import living as _living
 from . import routes as _routes
@@ -95,6 +97,12 @@ async def guard_migration(
 ) -> None:
     """Take a backup before tables are changed."""
     await _guarding.back_up_before(settings, server, state_dir, pending)
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """The catalogue, the runs and the drills."""
+    return _console.PAGES
 
 
 @hookimpl

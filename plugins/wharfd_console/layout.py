@@ -51,17 +51,17 @@ def address_of(page: ConsolePage) -> str:
 
 
 def framed(
-    frame: Frame, title: str, body: Html, *, current: str = "", status: int = 200, live: bool = False
+    frame: Frame, title: str, body: Html, *, current: str = "", status: int = 200, live: str | None = None
 ) -> Reply:
-    """Return a whole page."""
+    """Return a whole page; `live` is the stream its browser follows."""
     lamp = tag("span", "live", class_="live", id="live", data_state="waiting", role="status") if live else ""
     main = tag(
         "main",
         tag("div", tag("h1", title), lamp, class_="title"),
-        body,
+        tag("div", body, id="page-body"),
         id="main",
         tabindex="-1",
-        data_live="/console/live" if live else None,
+        data_live=live,
     )
     shell = tag("div", _side(frame, current), main, class_="shell")
     skip = link("Skip to the content", "#main", class_="skip")

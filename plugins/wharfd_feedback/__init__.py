@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from wharfd import (
     AlertRule,
+    ConsolePage,
     EventType,
     Finding,
     Metric,
@@ -17,7 +19,7 @@ from wharfd import (
 )
 from wharfd.contracts.feedback import FeedbackFlagged, FeedbackModerated
 
-from . import routes, store
+from . import console, routes, store
 from .config import Settings
 
 
@@ -77,6 +79,12 @@ async def _find_waiting_flags(ctx: PluginContext[Settings]) -> list[Finding]:
     count = await store.waiting(ctx.db, ctx.settings.flags_wait)
     days = ctx.settings.flags_wait.total_seconds() / 86400
     return [Finding(f"{count} flags wait for more than {days:g} days", value=count)] if count else []
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """Flags for moderators, and what an insight got."""
+    return console.PAGES
 
 
 @hookimpl

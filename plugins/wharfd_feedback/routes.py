@@ -253,7 +253,7 @@ def _shown(row: Record) -> dict[str, Any]:
 
 def routes(settings: Settings) -> list[Route]:
     """Return the endpoints."""
-    read, write, moderates = "feedback:read", "feedback:write", "feedback:moderate"
+    read, write = "feedback:read", "feedback:write"
     limit = Rate(settings.changes_per_minute)
 
     def at(path: str) -> dict[str, Any]:
@@ -273,8 +273,8 @@ def routes(settings: Settings) -> list[Route]:
               summary="Comments on an insight"),
         Route(method="GET", **at("/user"), handler=list_of_user, scope=read, query=OfUser,
               summary="What a user said"),
-        Route(method="GET", **at("/flags"), handler=list_flags, scope=moderates, query=Flags,
+        Route(method="GET", **at("/flags"), handler=list_flags, scope="moderation:read", query=Flags,
               summary="Flags for moderators"),
-        Route(method="POST", **at("/flags/{id}"), handler=moderate, scope=moderates, body=Decision,
+        Route(method="POST", **at("/flags/{id}"), handler=moderate, scope="moderation:write", body=Decision,
               summary="Decide about a flag"),
     ]  # fmt: skip

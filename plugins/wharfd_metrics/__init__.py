@@ -10,6 +10,7 @@ import trio
 
 from wharfd import (
     AlertRule,
+    ConsolePage,
     Metric,
     Migrations,
     PluginContext,
@@ -22,7 +23,7 @@ from wharfd import (
 from wharfd.contracts.archive import ARCHIVE
 from wharfd.contracts.metrics import MetricSink
 
-from . import extension, rollup, routes, telemetry
+from . import console, extension, rollup, routes, telemetry
 from .config import Settings
 from .series import Book
 from .sinks import OtlpSink
@@ -122,6 +123,12 @@ def register_metric_sinks(ctx: PluginContext[Settings]) -> Sequence[MetricSink]:
     """The OpenTelemetry collector, when one is configured."""
     sink: OtlpSink | None = ctx.state.get("otlp")
     return [sink] if sink is not None else []
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """The explorer."""
+    return console.PAGES
 
 
 @hookimpl

@@ -18,7 +18,7 @@ from wharfd import (
     Route,
 )
 
-from . import reading, recording, telemetry
+from . import reading, recording, store, telemetry
 from .checking import Point, decoder, utc
 from .config import Settings
 from .planning import MOST_BUCKETS, buckets_in
@@ -29,6 +29,7 @@ OLD = "/api/monitoring"
 Ctx = PluginContext[Settings]
 _RECENT_SECONDS = 300.0
 _AGGREGATED_SECONDS = 3600.0
+_MOST_NAMES = 5000
 _MOST_BODY = 32 << 20
 
 
@@ -225,6 +226,12 @@ def _labels(given: list[str]) -> dict[str, str]:
     return labels
 
 
+async def list_names(ctx: Ctx, request: Request) -> dict[str, Any]:
+    """List what is recorded: each service's metrics, with their unit and how many series they have."""
+    rows = await ctx.db.read.fetch(store.NAMES, request.owner, _MOST_NAMES)
+    return {"items": [dict(row) for row in rows]}
+
+
 async def show_pool(ctx: Ctx, request: Request) -> dict[str, Any]:
     """Show the connection pool of this daemon."""
     pools = {pool.purpose: pool for pool in ctx.db.statistics().pools}
@@ -289,6 +296,8 @@ def routes() -> list[Route]:
               query=BatchQuery, idempotent=True, max_body_bytes=_MOST_BODY, summary="Record many points"),
         Route(method="GET", **at("/metrics"), handler=list_points, scope=read, query=PointsQuery,
               summary="Points, the newest first"),
+        Route(method="GET", **at("/metrics/names"), handler=list_names, scope=read,
+              summary="What is recorded"),
         Route(method="GET", **at("/metrics/aggregate"), handler=aggregate, scope=read, query=AggregateQuery,
               summary="Aggregates by hour or day"),
         Route(method="GET", **at("/database/pool"), handler=show_pool, scope="database:read",

@@ -14,6 +14,12 @@ IDS = sql("take_ids", "SELECT nextval('metrics.point_ids')")
 POINT_COLUMNS = ("id", "series_id", "at", "value", "metadata")
 DELTA_COLUMNS = ("series_id", "hour", "count", "sum", "min", "max", "sketch")
 
+NAMES = sql(
+    "list_names",
+    """SELECT service_name, metric_type, min(unit) AS unit, count(*) AS series FROM metrics.series
+    WHERE $1::text IS NULL OR owner = $1 GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $2""",
+)
+
 # Each series gives its newest rows by itself, so that the cost is what is shown and not what there is.
 POINTS = sql(
     "list_points",

@@ -9,6 +9,7 @@ from typing import Any
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     EventType,
     HealthCheck,
     JobKind,
@@ -26,7 +27,7 @@ from wharfd import (
 from wharfd.contracts.mints import NftDelivered
 from wharfd.contracts.payments import PaymentReceived, PaymentRefunded
 
-from . import alerts, upkeep
+from . import alerts, console, upkeep
 from .commands import COMMAND
 from .config import Settings
 from .mailing import SendReceipt, send_receipt
@@ -144,6 +145,12 @@ def register_retention(settings: Settings) -> Sequence[RetentionRule]:
             where="status IN ('refunded', 'expired')",
         ),
     ]  # fmt: skip
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """Mints and buyers."""
+    return console.PAGES
 
 
 @hookimpl

@@ -10,6 +10,7 @@ import trio
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     EventType,
     HealthCheck,
     Metric,
@@ -24,6 +25,7 @@ from wharfd import (
 from wharfd.contracts import orders as contract
 
 from . import commands as _commands
+from . import console as _console
 from . import extension, watching
 from . import work as _work
 from .config import Settings
@@ -110,6 +112,12 @@ def register_health_checks(settings: Settings) -> Sequence[HealthCheck]:
 def register_retention(settings: Settings) -> Sequence[RetentionRule]:
     """Results, batches, references, keys."""
     return watching.retention(settings)
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """Batches and how far they are."""
+    return _console.PAGES
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from time import monotonic
 from wharfd import (
     AlertRule,
     Command,
+    ConsolePage,
     Folder,
     JobKind,
     Metric,
@@ -27,6 +28,7 @@ from . import archiving as _archiving
 from . import cold as _cold
 from . import commands as _commands
 from . import config as _config
+from . import console as _console
 from . import routes as _routes
 from . import store as _store
 from . import watching as _watching
@@ -88,6 +90,12 @@ def register_alerts() -> Sequence[AlertRule]:
 def register_commands() -> Sequence[Command]:
     """`wharfd retention` and `wharfd archive`."""
     return _commands.COMMANDS
+
+
+@hookimpl
+def register_console() -> Sequence[ConsolePage]:
+    """The plan, the holds and the archive."""
+    return _console.PAGES
 
 
 @hookimpl

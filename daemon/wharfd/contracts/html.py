@@ -28,9 +28,9 @@ _TONES: dict[str, Tone] = {
     word: tone  # type: ignore[misc]
     for tone, words in {
         "good": "ok running healthy active working delivered completed succeeded done success pass processed "
-        "closed verified valid resolved",
+        "closed passed verified valid resolved",
         "warn": "degraded restarting pending retrying warning paused parked held provisioning partial "
-        "waiting starting suspended warn",
+        "waiting starting suspended warn open validating unknown skipped reviewed",
         "bad": "down failed quarantined buried broken critical error rejected invalid lost fail "
         "disabled alert firing",
         "info": "ready queued received snoozed processing info",

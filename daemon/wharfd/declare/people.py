@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .checks import Handler
+from .checks import Handler, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,22 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsolePage:
-    """A page of the console under `/console/<path>`: `async def render(ctx, request) -> str` of HTML."""
+    """A page of the console under `/console/<path>`: `async def render(ctx, request) -> str` of HTML.
+
+    With `live_seconds` an open page follows the daemon: it is rendered again that often for as long as
+    somebody looks, and what changed is sent to the browser.
+    """
 
     path: str
     title: str
     render: Handler
     icon: str = ""
     order: int = 100
+    live_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            self.live_seconds is None or self.live_seconds >= 1,
+            self,
+            f"{self.path}: live_seconds starts at 1",
+        )

@@ -144,7 +144,7 @@ function follow(path) {
     show("on", "live");
     for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const panel = byId(id);
-      if (!panel || panel.contains(document.activeElement) || panel.querySelector(".readout")) continue;
+      if (!panel || panel.contains(document.activeElement) || panel.querySelector(".readout, details[open]")) continue;
       panel.innerHTML = html; // made and escaped by our own server
       tellAges(panel);
     }
@@ -177,6 +177,7 @@ document.addEventListener("DOMContentLoaded", () => {
   tellAges(document);
   const login = byId("login");
   if (login) return login.addEventListener("submit", signIn);
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest" });
   byId("theme").addEventListener("click", changeTheme);
   byId("leave").addEventListener("click", signOut);
   byId("menu").addEventListener("click", () => {

@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
-from wharfd import Request, sql
+from wharfd import sql
 from wharfd.cli.client import Client
-from wharfd_alerts import commands, listing, page
+from wharfd_alerts import commands, listing
 
 AUDIT = sql("test.audit", "SELECT action FROM wharfd.audit WHERE action LIKE 'alert.%' ORDER BY recorded_at")
 MANY = sql(
@@ -128,10 +128,10 @@ def test_a_duration_is_written_short():
 
 
 async def test_the_page_shows_what_fires_and_runs_nothing(world):
-    async with world() as w:
+    async with world("[plugins.console]\n") as w:
         w.n.finds("eu", message="<script>alert(1)</script>")
         await w.evaluate()
-        html = await page.render(w.d.context("alerts"), Request())
+        html = (await w.d.get("/console/alerts")).body.decode()
         assert "neighbour" in html
         assert "<script>" not in html
         assert "&lt;script&gt;" in html

@@ -9,6 +9,14 @@ from wharfd import ConsolePage, NotFound, hookimpl
 from wharfd.contracts.html import Column, action, badge, card, code, facts, link, moment, pretty, table
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+# Every plugin that brings pages.
+ALL = "".join(
+    f"[plugins.{name}]\n"
+    for name in (
+        "alerts", "backfill", "backups", "feedback", "integrations", "metrics", "mint", "netbanx", "orders",
+        "retention", "webhooks",
+    )
+)  # fmt: skip
 OPERATOR = "wharfd_operator_" + "o" * 40
 
 

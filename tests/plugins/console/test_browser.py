@@ -7,13 +7,12 @@ import pytest
 from wharfd import ConsolePage
 
 from .browser import CHROMIUM, open_browser
-from .conftest import OPERATOR
+from .conftest import ALL, OPERATOR
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the console was not tested in a browser"),
 ]
-ALL = "[plugins.integrations]\n[plugins.netbanx]\n[plugins.webhooks]\n[plugins.alerts]\n"
 WIDTHS = [(390, True), (1024, False), (1600, True)]
 
 # What an accessibility checker looks for first: names for everything that can be used or seen, unique ids.

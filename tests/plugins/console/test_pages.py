@@ -8,15 +8,14 @@ import pytest
 import trio
 
 import wharfd_console
-from wharfd import ConsolePage, TooMany
+from wharfd import ConsolePage, Request, TooMany
 from wharfd.testing.running import Answer
 from wharfd_console.layout import POLICY
 from wharfd_console.live import follow
 
-from .conftest import HOSTILE, OPERATOR
+from .conftest import ALL, HOSTILE, OPERATOR
 from .test_html import Reader
 
-ALL = "[plugins.integrations]\n[plugins.netbanx]\n[plugins.webhooks]\n[plugins.alerts]\n"
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 STATIC = Path(wharfd_console.__file__).parent / "static"
 
@@ -28,7 +27,7 @@ def path_of(page):
 async def test_every_page_is_shown_to_admin_and_operator(console):
     async with console(ALL) as d:
         pages = [page for _, page in d.context("console").plugins.declared(ConsolePage)]
-        assert len(pages) == 16
+        assert len(pages) == 26
         for token in ("", OPERATOR):
             for page in pages:
                 if page.path in ("neighbour/broken", "neighbour/missing"):
@@ -132,7 +131,7 @@ async def test_pages_stay_out_of_the_api_document(console):
 async def test_the_overview_follows_the_daemon(console):
     async with console() as d:
         ctx = d.context("console")
-        stream = await follow(ctx, None)
+        stream = await follow(ctx, Request())
         async with aclosing(stream.events) as events:
             with trio.fail_after(15):
                 kind, first = await anext(events)
@@ -150,7 +149,7 @@ async def test_the_overview_follows_the_daemon(console):
         assert ctx.state["sampler"].viewers == 0
         ctx.state["sampler"].viewers = ctx.settings.viewers
         with pytest.raises(TooMany):
-            await follow(ctx, None)
+            await follow(ctx, Request())
 
 
 async def test_samples_count_what_was_asked(console):

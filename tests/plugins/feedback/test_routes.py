@@ -16,8 +16,8 @@ AUDIT = sql(
 )
 OLDER = sql("test.older", "UPDATE feedback.feedback SET flagged_at = flagged_at - interval '4 days'")
 AS = {
-    "a": Identity("key_a", "key", "a", frozenset({"feedback:*"})),
-    "b": Identity("key_b", "key", "b", frozenset({"feedback:*"})),
+    "a": Identity("key_a", "key", "a", frozenset({"feedback:*", "moderation:*"})),
+    "b": Identity("key_b", "key", "b", frozenset({"feedback:*", "moderation:*"})),
     "r": Identity("key_r", "key", "a", frozenset({"feedback:read"})),
 }
 
