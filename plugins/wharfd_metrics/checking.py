@@ -39,6 +39,11 @@ def utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
+def is_counter(metric: str) -> bool:
+    """Say whether a metric counts up from zero, by its name."""
+    return metric.endswith("_total")
+
+
 def problem_with(point: Point, now: datetime, late: timedelta) -> str | None:
     """Return what is wrong with a point, or None."""
     for name, text in (("service_name", point.service_name), ("metric_type", point.metric_type)):
@@ -56,7 +61,7 @@ def problem_with_value(point: Point, now: datetime, late: timedelta) -> str | No
     """Return what is wrong with a point beside its names: value, metadata, time."""
     if not math.isfinite(point.metric_value) or abs(point.metric_value) > LARGEST:
         return f"metric_value must be a finite number of at most {LARGEST:g}"
-    if point.metric_value < 0 and point.metric_type.endswith("_total"):
+    if point.metric_value < 0 and is_counter(point.metric_type):
         return (
             f"metric_value {point.metric_value:g} is negative, and a counter ({point.metric_type}) never is"
         )
