@@ -6,8 +6,9 @@ Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on t
 bare COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
 plugin's own path from decoded points to the commit (`record`), and the same from JSON (`decode+record`).
 
-Reading: points of one series of 100 are put in directly at one a second and series, with their roll-ups; then
-the median of 20 queries each of the newest 1,000 points, of a day by hour, and of all there is by day.
+Reading: points of 100 series, one every ten seconds each, are put in by the server itself, and their roll-ups
+computed by it; then the median of 20 questions each about one series, the answer's size beside it.
+`--history 100000000` needs 15 GB and some minutes.
 
 A PostgreSQL of its own is started, with fsync as a server has it.
 """
@@ -52,12 +53,14 @@ EMPTY = sql("bench.empty", "TRUNCATE metrics.points, metrics.deltas, metrics.hou
 FILL = sql(
     "bench.fill",
     """INSERT INTO metrics.points (id, series_id, at, value)
-    SELECT n, n % 100 + 1, $1::timestamptz - (n / 100) * interval '1 second', random() * 100
+    SELECT n, n % 100 + 1, $1::timestamptz - (n / 100) * interval '10 seconds', random() * 100
     FROM generate_series($2::bigint, $3::bigint) n""",
 )
 FILL_ROLLUPS = """INSERT INTO metrics.{table} (series_id, bucket, count, sum, min, max, sketch)
     SELECT series_id, date_trunc('{unit}', at, 'UTC'), count(*), sum(value), min(value), max(value), $1
     FROM metrics.points GROUP BY 1, 2"""
+UNINDEX = sql("bench.unindex", "DROP INDEX metrics.points_by_series")
+INDEX = sql("bench.index", "CREATE INDEX points_by_series ON metrics.points (series_id, at)")
 ANALYZE = sql("bench.analyze", "ANALYZE metrics.points, metrics.hours, metrics.days")
 
 
@@ -126,36 +129,52 @@ async def writing(db, ctx, arguments) -> dict[str, float]:
     return {name: statistics.median(rates) for name, rates in found.items()}
 
 
-async def asking(db, ctx, history: int) -> dict[str, float]:
-    """Median milliseconds of each question over so many points."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    first = now - timedelta(seconds=history / 100)
+async def fill(db, history: int, first: datetime, now: datetime) -> None:
+    """Put so many points and their roll-ups there, as the plugin would have left them."""
     await db.owner.execute(EMPTY)
     for table in ("metrics.points", "metrics.hours"):
         await ensure_range(db.owner, table, first - timedelta(days=1), now)
+    await db.owner.execute(UNINDEX)
     for start in range(0, history, 1_000_000):
         await db.owner.execute(FILL, now, start, min(start + 1_000_000, history) - 1, timeout=600)
+    await db.owner.execute(INDEX, timeout=1200)
     sketch = Summary.of(float(n) for n in range(100)).sketch()
     for table, unit in (("hours", "hour"), ("days", "day")):
-        fill = sql(f"bench.fill_{table}", FILL_ROLLUPS.format(table=table, unit=unit))
-        await db.owner.execute(fill, sketch, timeout=600)
+        rollups = sql(f"bench.fill_{table}", FILL_ROLLUPS.format(table=table, unit=unit))
+        await db.owner.execute(rollups, sketch, timeout=1200)
     await db.owner.execute(ANALYZE, timeout=600)
+
+
+async def asking(db, ctx, history: int) -> dict[str, str]:
+    """Median milliseconds of each question over so many points."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    first = now - timedelta(seconds=history / 10)
+    started = time.perf_counter()
+    await fill(db, history, first, now)
+    found = {"filled in, s": f"{time.perf_counter() - started:.0f}"}
     series = [{"id": 7, "service_name": "api", "metric_type": "m", "unit": "", "labels": {}}]
     hour = now.replace(minute=0, second=0)
+    ragged = now - timedelta(hours=8, minutes=7)
     questions = {
         "newest 1,000 points": lambda: reading.points(ctx, series, first, now, 1000, 0),
+        "1,000 points of a day ago": lambda: reading.points(
+            ctx, series, first, now - timedelta(days=1), 1000, 0
+        ),
+        "8 ragged hours by hour": lambda: reading.aggregate(ctx, [7], ragged, now, "hour"),
         "a day by hour": lambda: reading.aggregate(ctx, [7], hour - timedelta(days=1), hour, "hour"),
+        "a day by hour, 100 series": lambda: reading.aggregate(
+            ctx, list(range(1, 101)), hour - timedelta(days=1), hour, "hour"
+        ),
         "all by day": lambda: reading.aggregate(ctx, [7], first, now, "day"),
-    }
-    found = {}
+    }  # fmt: skip
     for name, ask in questions.items():
-        await ask()
+        rows = len(await ask())
         times = []
         for _ in range(20):
             started = time.perf_counter()
             await ask()
             times.append(time.perf_counter() - started)
-        found[name] = 1000 * statistics.median(times)
+        found[name] = f"{1000 * statistics.median(times):.1f} ({rows} rows)"
     return found
 
 

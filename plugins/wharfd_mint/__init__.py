@@ -67,6 +67,7 @@ def register_migrations() -> Migrations:
             "mint.nonces",
             "mint.attempts",
             "mint.notices",
+            "mint.claims",
         ),
     )
 
