@@ -4,7 +4,8 @@
 
 Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on the same driver and table: a
 bare COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
-plugin's own path from decoded points to the commit (`record`), and the same from JSON (`decode+record`).
+plugin's own path from decoded points to the commit (`record`), the same from JSON (`decode+record`), and then
+`POST /metrics/batch` of a whole daemon in a process of its own.
 
 Reading: points of 100 series, one every ten seconds each, are put in by the server itself, and their roll-ups
 computed by it; then the median of 20 questions each about one series, the answer's size beside it.
@@ -16,12 +17,18 @@ A PostgreSQL of its own is started, with fsync as a server has it.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import platform
 import shutil
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +45,7 @@ from wharfd.declare import Migrations
 from wharfd.metrics import Metrics
 from wharfd.testing import postgres
 from wharfd_metrics import reading, recording, register_metrics, rollup, store
-from wharfd_metrics.checking import Point, decoder
+from wharfd_metrics.checking import Point, decode_points
 from wharfd_metrics.config import Settings
 from wharfd_metrics.series import Book
 from wharfd_metrics.sketch import Summary
@@ -106,8 +113,8 @@ async def writing(db, ctx, arguments) -> dict[str, float]:
         await recording.record(ctx, None, dict(enumerate(points)))
 
     async def decode_and_record(number: int) -> None:
-        decoded = [decoder.decode(one) for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-        await recording.record(ctx, None, dict(enumerate(decoded)))
+        decoded, _ = decode_points(raw)
+        await recording.record(ctx, None, decoded)
 
     ways = {
         "bare COPY": copy,
@@ -204,6 +211,67 @@ async def measure(arguments, settings: DatabaseSettings) -> dict[str, object]:
         return result
 
 
+def over_http(cluster, folder: Path, arguments) -> dict[str, float]:
+    """Points per second that a whole daemon takes from clients on this machine, which share its cores."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config, state = folder / "wharfd.toml", folder / "state"
+    config.write_text(
+        f'[http]\nbind = "127.0.0.1:{port}"\n[ingest]\nbind = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
+        f'[database]\nurl = "{cluster.dsn("served", "wharfd_app")}"\nowner_url = "{cluster.dsn("served")}"\n'
+        "[plugins.metrics]\npublish = false\n"
+    )
+    command = [sys.executable, "-m", "wharfd", "run", "--config", config, "--state-dir", state]
+    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    found: dict[str, list[float]] = {}
+    try:
+        wait_for(port)
+        token = (state / "admin.token").read_text().strip()
+        for _ in range(arguments.rounds):
+            for answer in ("minimal", "representation"):
+                rate = send_over_http(port, token, answer, arguments.points, arguments.writers)
+                found.setdefault(answer, []).append(rate)
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+    return {answer: statistics.median(rates) for answer, rates in found.items()}
+
+
+def wait_for(port: int) -> None:
+    """Wait until the daemon is ready."""
+    for _ in range(300):
+        with suppress(OSError):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            client.request("GET", "/health/ready")
+            if client.getresponse().status == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit("the daemon does not start")
+
+
+def send_over_http(port: int, token: str, answer: str, points: int, writers: int) -> float:
+    """Points per second of some connections that send the same batch again and again."""
+    body = msgspec.json.encode(batch_of(1, datetime.now(UTC)))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    path = f"/api/v1/monitoring/metrics/batch?return={answer}"
+
+    def work(batches: int) -> None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for _ in range(batches):
+            client.request("POST", path, body, headers)
+            reply = client.getresponse()
+            text = reply.read()
+            if reply.status != 200:
+                raise SystemExit(f"{reply.status}: {text[:300]!r}")
+
+    each = points // BATCH // writers
+    started = time.perf_counter()
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(work, [each] * writers))
+    return each * writers * BATCH / (time.perf_counter() - started)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -221,6 +289,8 @@ def main() -> None:
         cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
         settings = DatabaseSettings(url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench"))
         result = trio.run(measure, arguments, settings)
+        cluster.psql("postgres", "CREATE DATABASE served OWNER wharfd_owner")
+        result["over_http"] = over_http(cluster, folder, arguments)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)

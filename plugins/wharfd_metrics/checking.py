@@ -31,7 +31,27 @@ class Point(msgspec.Struct, forbid_unknown_fields=True):
     timestamp: datetime | None = None
 
 
-decoder = msgspec.json.Decoder(Point)
+_one = msgspec.json.Decoder(Point)
+_all = msgspec.json.Decoder(list[Point])
+
+
+def decode_points(body: bytes) -> tuple[dict[int, Point], dict[int, str]]:
+    """Return the points of a JSON list by position, and what is wrong with those that are none.
+
+    Raises what msgspec raises when the body is no list.
+    """
+    try:
+        return dict(enumerate(_all.decode(body))), {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # looked at one by one, so that the good ones count
+    points: dict[int, Point] = {}
+    problems: dict[int, str] = {}
+    for position, raw in enumerate(msgspec.json.decode(body, type=list[msgspec.Raw])):
+        try:
+            points[position] = _one.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            problems[position] = str(error)
+    return points, problems
 
 
 def utc(at: datetime) -> datetime:

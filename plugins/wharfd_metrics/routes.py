@@ -19,7 +19,7 @@ from wharfd import (
 )
 
 from . import reading, recording, telemetry
-from .checking import Point, decoder, utc
+from .checking import Point, decode_points, utc
 from .config import Settings
 from .planning import MOST_BUCKETS, buckets_in
 from .series import choose
@@ -73,22 +73,14 @@ async def record(ctx: Ctx, request: Request) -> dict[str, Any]:
 async def record_batch(ctx: Ctx, request: Request) -> Any:
     """Record many points: the good ones are kept, each wrong one is answered with what is wrong."""
     try:
-        raws = msgspec.json.decode(request.raw, type=list[msgspec.Raw])
+        points, problems = decode_points(request.raw)
     except msgspec.ValidationError as error:
         raise Invalid(FieldError("", "must be a list of points")) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
-    if len(raws) > ctx.settings.max_batch:
-        raise Invalid(
-            FieldError("", f"has {len(raws)} points, at most {ctx.settings.max_batch} are possible")
-        )
-    points: dict[int, Point] = {}
-    problems: dict[int, str] = {}
-    for position, raw in enumerate(raws):
-        try:
-            points[position] = decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems[position] = str(error)
+    count = len(points) + len(problems)
+    if count > ctx.settings.max_batch:
+        raise Invalid(FieldError("", f"has {count} points, at most {ctx.settings.max_batch} are possible"))
     taken, refused = await recording.record(ctx, request.owner, points)
     problems |= refused
     if problems and not taken.rows:
@@ -100,7 +92,7 @@ async def record_batch(ctx: Ctx, request: Request) -> Any:
         return _json(status, {"accepted": len(taken.rows), "errors": errors})
     by_position = {error["index"]: error for error in errors}
     kept = taken.kept()
-    answer = [_stored(points[n], *kept[n]) if n in kept else by_position[n] for n in range(len(raws))]
+    answer = [_stored(points[n], *kept[n]) if n in kept else by_position[n] for n in range(count)]
     return _json(status, answer)
 
 
