@@ -4,10 +4,12 @@
 
 Writing, in batches of 1,000 from `--writers` tasks, beside two contestants on the same driver and table: a
 bare COPY (the limit: no check, no series, no roll-up) and one INSERT of 1,000 rows from arrays. Ours is the
-plugin's own path from decoded points to the commit (`record`), and the same from JSON (`decode+record`).
+plugin's own path from decoded points to the commit (`record`), the same from JSON (`decode+record`), and then
+`POST /metrics/batch` of a whole daemon in a process of its own.
 
-Reading: points of one series of 100 are put in directly at one a second and series, with their roll-ups; then
-the median of 20 queries each of the newest 1,000 points, of a day by hour, and of all there is by day.
+Reading: points of 100 series, one every ten seconds each, are put in by the server itself, and their roll-ups
+computed by it; then the median of 20 questions each about one series, the answer's size beside it.
+`--history 100000000` needs 15 GB and some minutes.
 
 A PostgreSQL of its own is started, with fsync as a server has it.
 """
@@ -15,12 +17,18 @@ A PostgreSQL of its own is started, with fsync as a server has it.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import platform
 import shutil
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +45,7 @@ from wharfd.declare import Migrations
 from wharfd.metrics import Metrics
 from wharfd.testing import postgres
 from wharfd_metrics import reading, recording, register_metrics, rollup, store
-from wharfd_metrics.checking import Point, decoder
+from wharfd_metrics.checking import Point, decode_points
 from wharfd_metrics.config import Settings
 from wharfd_metrics.series import Book
 from wharfd_metrics.sketch import Summary
@@ -52,12 +60,14 @@ EMPTY = sql("bench.empty", "TRUNCATE metrics.points, metrics.deltas, metrics.hou
 FILL = sql(
     "bench.fill",
     """INSERT INTO metrics.points (id, series_id, at, value)
-    SELECT n, n % 100 + 1, $1::timestamptz - (n / 100) * interval '1 second', random() * 100
+    SELECT n, n % 100 + 1, $1::timestamptz - (n / 100) * interval '10 seconds', random() * 100
     FROM generate_series($2::bigint, $3::bigint) n""",
 )
 FILL_ROLLUPS = """INSERT INTO metrics.{table} (series_id, bucket, count, sum, min, max, sketch)
     SELECT series_id, date_trunc('{unit}', at, 'UTC'), count(*), sum(value), min(value), max(value), $1
     FROM metrics.points GROUP BY 1, 2"""
+UNINDEX = sql("bench.unindex", "DROP INDEX metrics.points_by_series")
+INDEX = sql("bench.index", "CREATE INDEX points_by_series ON metrics.points (series_id, at)")
 ANALYZE = sql("bench.analyze", "ANALYZE metrics.points, metrics.hours, metrics.days")
 
 
@@ -103,8 +113,8 @@ async def writing(db, ctx, arguments) -> dict[str, float]:
         await recording.record(ctx, None, dict(enumerate(points)))
 
     async def decode_and_record(number: int) -> None:
-        decoded = [decoder.decode(one) for one in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-        await recording.record(ctx, None, dict(enumerate(decoded)))
+        decoded, _ = decode_points(raw)
+        await recording.record(ctx, None, decoded)
 
     ways = {
         "bare COPY": copy,
@@ -126,36 +136,52 @@ async def writing(db, ctx, arguments) -> dict[str, float]:
     return {name: statistics.median(rates) for name, rates in found.items()}
 
 
-async def asking(db, ctx, history: int) -> dict[str, float]:
-    """Median milliseconds of each question over so many points."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    first = now - timedelta(seconds=history / 100)
+async def fill(db, history: int, first: datetime, now: datetime) -> None:
+    """Put so many points and their roll-ups there, as the plugin would have left them."""
     await db.owner.execute(EMPTY)
     for table in ("metrics.points", "metrics.hours"):
         await ensure_range(db.owner, table, first - timedelta(days=1), now)
+    await db.owner.execute(UNINDEX)
     for start in range(0, history, 1_000_000):
         await db.owner.execute(FILL, now, start, min(start + 1_000_000, history) - 1, timeout=600)
+    await db.owner.execute(INDEX, timeout=1200)
     sketch = Summary.of(float(n) for n in range(100)).sketch()
     for table, unit in (("hours", "hour"), ("days", "day")):
-        fill = sql(f"bench.fill_{table}", FILL_ROLLUPS.format(table=table, unit=unit))
-        await db.owner.execute(fill, sketch, timeout=600)
+        rollups = sql(f"bench.fill_{table}", FILL_ROLLUPS.format(table=table, unit=unit))
+        await db.owner.execute(rollups, sketch, timeout=1200)
     await db.owner.execute(ANALYZE, timeout=600)
+
+
+async def asking(db, ctx, history: int) -> dict[str, str]:
+    """Median milliseconds of each question over so many points."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    first = now - timedelta(seconds=history / 10)
+    started = time.perf_counter()
+    await fill(db, history, first, now)
+    found = {"filled in, s": f"{time.perf_counter() - started:.0f}"}
     series = [{"id": 7, "service_name": "api", "metric_type": "m", "unit": "", "labels": {}}]
     hour = now.replace(minute=0, second=0)
+    ragged = now - timedelta(hours=8, minutes=7)
     questions = {
         "newest 1,000 points": lambda: reading.points(ctx, series, first, now, 1000, 0),
+        "1,000 points of a day ago": lambda: reading.points(
+            ctx, series, first, now - timedelta(days=1), 1000, 0
+        ),
+        "8 ragged hours by hour": lambda: reading.aggregate(ctx, [7], ragged, now, "hour"),
         "a day by hour": lambda: reading.aggregate(ctx, [7], hour - timedelta(days=1), hour, "hour"),
+        "a day by hour, 100 series": lambda: reading.aggregate(
+            ctx, list(range(1, 101)), hour - timedelta(days=1), hour, "hour"
+        ),
         "all by day": lambda: reading.aggregate(ctx, [7], first, now, "day"),
-    }
-    found = {}
+    }  # fmt: skip
     for name, ask in questions.items():
-        await ask()
+        rows = len(await ask())
         times = []
         for _ in range(20):
             started = time.perf_counter()
             await ask()
             times.append(time.perf_counter() - started)
-        found[name] = 1000 * statistics.median(times)
+        found[name] = f"{1000 * statistics.median(times):.1f} ({rows} rows)"
     return found
 
 
@@ -185,6 +211,67 @@ async def measure(arguments, settings: DatabaseSettings) -> dict[str, object]:
         return result
 
 
+def over_http(cluster, folder: Path, arguments) -> dict[str, float]:
+    """Points per second that a whole daemon takes from clients on this machine, which share its cores."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config, state = folder / "wharfd.toml", folder / "state"
+    config.write_text(
+        f'[http]\nbind = "127.0.0.1:{port}"\n[ingest]\nbind = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
+        f'[database]\nurl = "{cluster.dsn("served", "wharfd_app")}"\nowner_url = "{cluster.dsn("served")}"\n'
+        "[plugins.metrics]\npublish = false\n"
+    )
+    command = [sys.executable, "-m", "wharfd", "run", "--config", config, "--state-dir", state]
+    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    found: dict[str, list[float]] = {}
+    try:
+        wait_for(port)
+        token = (state / "admin.token").read_text().strip()
+        for _ in range(arguments.rounds):
+            for answer in ("minimal", "representation"):
+                rate = send_over_http(port, token, answer, arguments.points, arguments.writers)
+                found.setdefault(answer, []).append(rate)
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+    return {answer: statistics.median(rates) for answer, rates in found.items()}
+
+
+def wait_for(port: int) -> None:
+    """Wait until the daemon is ready."""
+    for _ in range(300):
+        with suppress(OSError):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            client.request("GET", "/health/ready")
+            if client.getresponse().status == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit("the daemon does not start")
+
+
+def send_over_http(port: int, token: str, answer: str, points: int, writers: int) -> float:
+    """Points per second of some connections that send the same batch again and again."""
+    body = msgspec.json.encode(batch_of(1, datetime.now(UTC)))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    path = f"/api/v1/monitoring/metrics/batch?return={answer}"
+
+    def work(batches: int) -> None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for _ in range(batches):
+            client.request("POST", path, body, headers)
+            reply = client.getresponse()
+            text = reply.read()
+            if reply.status != 200:
+                raise SystemExit(f"{reply.status}: {text[:300]!r}")
+
+    each = points // BATCH // writers
+    started = time.perf_counter()
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(work, [each] * writers))
+    return each * writers * BATCH / (time.perf_counter() - started)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -202,6 +289,8 @@ def main() -> None:
         cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
         settings = DatabaseSettings(url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench"))
         result = trio.run(measure, arguments, settings)
+        cluster.psql("postgres", "CREATE DATABASE served OWNER wharfd_owner")
+        result["over_http"] = over_http(cluster, folder, arguments)
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)

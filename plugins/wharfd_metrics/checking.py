@@ -31,12 +31,37 @@ class Point(msgspec.Struct, forbid_unknown_fields=True):
     timestamp: datetime | None = None
 
 
-decoder = msgspec.json.Decoder(Point)
+_one = msgspec.json.Decoder(Point)
+_all = msgspec.json.Decoder(list[Point])
+
+
+def decode_points(body: bytes) -> tuple[dict[int, Point], dict[int, str]]:
+    """Return the points of a JSON list by position, and what is wrong with those that are none.
+
+    Raises what msgspec raises when the body is no list.
+    """
+    try:
+        return dict(enumerate(_all.decode(body))), {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # looked at one by one, so that the good ones count
+    points: dict[int, Point] = {}
+    problems: dict[int, str] = {}
+    for position, raw in enumerate(msgspec.json.decode(body, type=list[msgspec.Raw])):
+        try:
+            points[position] = _one.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            problems[position] = str(error)
+    return points, problems
 
 
 def utc(at: datetime) -> datetime:
     """Return an aware time in UTC; one without a zone is taken for UTC."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def is_counter(metric: str) -> bool:
+    """Say whether a metric counts up from zero, by its name."""
+    return metric.endswith("_total")
 
 
 def problem_with(point: Point, now: datetime, late: timedelta) -> str | None:
@@ -56,7 +81,7 @@ def problem_with_value(point: Point, now: datetime, late: timedelta) -> str | No
     """Return what is wrong with a point beside its names: value, metadata, time."""
     if not math.isfinite(point.metric_value) or abs(point.metric_value) > LARGEST:
         return f"metric_value must be a finite number of at most {LARGEST:g}"
-    if point.metric_value < 0 and point.metric_type.endswith("_total"):
+    if point.metric_value < 0 and is_counter(point.metric_type):
         return (
             f"metric_value {point.metric_value:g} is negative, and a counter ({point.metric_type}) never is"
         )

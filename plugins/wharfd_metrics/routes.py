@@ -19,7 +19,7 @@ from wharfd import (
 )
 
 from . import reading, recording, store, telemetry
-from .checking import Point, decoder, utc
+from .checking import Point, decode_points, utc
 from .config import Settings
 from .planning import MOST_BUCKETS, buckets_in
 from .series import choose
@@ -65,42 +65,35 @@ class AggregateQuery(msgspec.Struct):
 async def record(ctx: Ctx, request: Request) -> dict[str, Any]:
     """Record one point."""
     point: Point = request.body
-    kept, problems = await recording.record(ctx, request.owner, {0: point})
+    taken, problems = await recording.record(ctx, request.owner, {0: point})
     if problems:
         raise Invalid(_field_error(problems[0], ""))
-    return _stored(point, kept[0])
+    return _stored(point, *taken.kept()[0])
 
 
 async def record_batch(ctx: Ctx, request: Request) -> Any:
     """Record many points: the good ones are kept, each wrong one is answered with what is wrong."""
     try:
-        raws = msgspec.json.decode(request.raw, type=list[msgspec.Raw])
+        points, problems = decode_points(request.raw)
     except msgspec.ValidationError as error:
         raise Invalid(FieldError("", "must be a list of points")) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
-    if len(raws) > ctx.settings.max_batch:
-        raise Invalid(
-            FieldError("", f"has {len(raws)} points, at most {ctx.settings.max_batch} are possible")
-        )
-    points: dict[int, Point] = {}
-    problems: dict[int, str] = {}
-    for position, raw in enumerate(raws):
-        try:
-            points[position] = decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems[position] = str(error)
-    kept, refused = await recording.record(ctx, request.owner, points)
+    count = len(points) + len(problems)
+    if count > ctx.settings.max_batch:
+        raise Invalid(FieldError("", f"has {count} points, at most {ctx.settings.max_batch} are possible"))
+    taken, refused = await recording.record(ctx, request.owner, points)
     problems |= refused
-    if problems and not kept:
+    if problems and not taken.rows:
         first = sorted(problems)[:50]
         raise Invalid(*(_field_error(problems[n], f"[{n}]") for n in first))
     status = 207 if problems else 200
     errors = [{"index": n, "error": problems[n]} for n in sorted(problems)]
     if request.query.answer == "minimal":
-        return _json(status, {"accepted": len(kept), "errors": errors})
+        return _json(status, {"accepted": len(taken.rows), "errors": errors})
     by_position = {error["index"]: error for error in errors}
-    answer = [_stored(points[n], kept[n]) if n in kept else by_position[n] for n in range(len(raws))]
+    kept = taken.kept()
+    answer = [_stored(points[n], *kept[n]) if n in kept else by_position[n] for n in range(count)]
     return _json(status, answer)
 
 
@@ -108,16 +101,16 @@ def _json(status: int, value: Any) -> Reply:
     return Reply(status, msgspec.json.encode(value), {"Content-Type": "application/json"})
 
 
-def _stored(point: Point, kept: recording.Kept) -> dict[str, Any]:
+def _stored(point: Point, number: int, at: datetime) -> dict[str, Any]:
     return {
-        "id": kept.id,
+        "id": number,
         "service_name": point.service_name,
         "metric_type": point.metric_type,
         "metric_value": point.metric_value,
         "unit": point.unit,
         "metric_metadata": point.metric_metadata,
         "labels": point.labels,
-        "timestamp": kept.at,
+        "timestamp": at,
     }
 
 

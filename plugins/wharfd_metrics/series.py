@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -10,10 +10,12 @@ import msgspec
 
 from wharfd import Database, Record, Statement, Transaction, sql
 
-from .checking import Point
+from .checking import LARGEST, Point, is_counter
 
 _MOST_KNOWN = 200_000
 
+IDS_A_STEP = 100_000  # what the sequence counts by; no batch is larger
+IDS = sql("take_ids", "SELECT nextval('metrics.point_ids')")
 LOCK = sql("lock_series", "SELECT pg_advisory_xact_lock(hashtextextended('metrics.series ' || $1, 0))")
 FIND = sql(
     "find_series",
@@ -68,6 +70,18 @@ class Name(NamedTuple):
     labels: str
 
 
+class Place(NamedTuple):
+    """Where points of one name go, and the least value they may have."""
+
+    id: int
+    service: str
+    metric: str
+    least: float
+
+
+Named = tuple[str, str, str, tuple[tuple[str, str], ...]]  # service, metric, unit, labels as they were sent
+
+
 class Known(NamedTuple):
     """A series that exists."""
 
@@ -88,17 +102,30 @@ class Book:
         self._max_series = max_series
         self._max_per_metric = max_per_metric
         self._known: dict[tuple[str | None, Name], Known] = {}
-        self._recalled: dict[tuple[Any, ...], int] = {}
+        self._recalled: dict[str | None, dict[Named, Place]] = {}
+        self._next_id = self._end_of_ids = 0
 
-    def recall(self, owner: str | None, point: Point) -> int | None:
-        """Return the series of a point that is named, and in the unit, as one that was taken before."""
-        return self._recalled.get(_key(owner, point))
+    def recall(self, owner: str | None) -> Callable[[Named], Place | None]:
+        """Return what finds the place of points that are named, and in the unit, as one taken before."""
+        return self._recalled.setdefault(owner, {}).get
 
-    def remember(self, owner: str | None, point: Point, series: int) -> None:
-        """Know the series of points that are named like this one."""
-        if len(self._recalled) >= _MOST_KNOWN:
+    def remember(self, owner: str | None, point: Point, series: int) -> Place:
+        """Know the place of points that are named like this one, and return it."""
+        if sum(map(len, self._recalled.values())) >= _MOST_KNOWN:
             self._recalled.clear()
-        self._recalled[_key(owner, point)] = series
+        least = 0.0 if is_counter(point.metric_type) else -LARGEST
+        place = Place(series, point.service_name, point.metric_type, least)
+        self._recalled.setdefault(owner, {})[key_of(point)] = place
+        return place
+
+    async def take_ids(self, db: Database, count: int) -> int:
+        """Return the first of so many ids that nobody else has; one question for many batches."""
+        if self._next_id + count > self._end_of_ids:
+            first: int = await db.fetchval(IDS)
+            # Another batch may have taken a step meanwhile: what is left of that one is lost, and no matter.
+            self._next_id, self._end_of_ids = first, first + IDS_A_STEP
+        self._next_id += count
+        return self._next_id - count
 
     async def resolve(
         self, db: Database, owner: str | None, wanted: Mapping[Name, str]
@@ -152,9 +179,12 @@ class Book:
         return found, problems
 
 
-def _key(owner: str | None, point: Point) -> tuple[Any, ...]:
-    labels = tuple(point.labels.items()) if point.labels else ()
-    return (owner, point.service_name, point.metric_type, point.unit, labels)
+def key_of(point: Point) -> Named:
+    """Return what tells points of one owner apart before their labels are in any order."""
+    labels = point.labels
+    return (
+        point.service_name, point.metric_type, point.unit, tuple(labels.items()) if labels else ()
+    )  # fmt: skip
 
 
 async def choose(

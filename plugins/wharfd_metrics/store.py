@@ -10,7 +10,6 @@ from wharfd import Database, Record, Transaction, sql
 
 from .sketch import Summary
 
-IDS = sql("take_ids", "SELECT nextval('metrics.point_ids')")
 POINT_COLUMNS = ("id", "series_id", "at", "value", "metadata")
 DELTA_COLUMNS = ("series_id", "hour", "count", "sum", "min", "max", "sketch")
 
@@ -99,19 +98,13 @@ OVERDUE = sql(
 )
 
 Key = tuple[int, datetime]
+Row = tuple[int, int, datetime, float, Any]  # a point: id, series, time, value, metadata
 
 
-async def add_points(
-    tx: Transaction, points: Sequence[tuple[int, datetime, float, Any]], deltas: Iterable[tuple[Any, ...]]
-) -> list[int]:
-    """Write points (series, time, value, metadata) and what they add to their hours; return their ids."""
-    first = await tx.fetchval(IDS)
-    ids = list(range(first, first + len(points)))
-    await tx.copy_in(
-        "metrics.points", POINT_COLUMNS, [(number, *point) for number, point in zip(ids, points, strict=True)]
-    )
+async def add_points(tx: Transaction, rows: Sequence[Row], deltas: Iterable[tuple[Any, ...]]) -> None:
+    """Write points and what they add to their hours."""
+    await tx.copy_in("metrics.points", POINT_COLUMNS, rows)
     await tx.copy_in("metrics.deltas", DELTA_COLUMNS, deltas)
-    return ids
 
 
 def summary_of(row: Record) -> Summary:

@@ -60,7 +60,7 @@ async def publish(ctx: PluginContext[Settings]) -> Published:
     at = ctx.now()
     exported = list(points_of(ctx.metrics.samples(), at))
     totals = dict(enumerate(_totals(exported)))
-    kept, problems = await recording.record(ctx, None, totals)
+    taken, problems = await recording.record(ctx, None, totals)
     if problems:
         ctx.log.warning("own_metrics_refused", count=len(problems), first=next(iter(problems.values())))
     pushed: list[str] = []
@@ -68,7 +68,7 @@ async def publish(ctx: PluginContext[Settings]) -> Published:
     for sinks in await ctx.hooks.call("register_metric_sinks"):
         for sink in cast("list[MetricSink]", sinks or ()):
             (pushed if await _push(ctx, sink, exported) else failed).append(sink.name)
-    return Published(len(kept), tuple(pushed), tuple(failed))
+    return Published(len(taken.rows), tuple(pushed), tuple(failed))
 
 
 async def _push(ctx: PluginContext[Settings], sink: MetricSink, points: list[MetricPoint]) -> bool:

@@ -68,6 +68,7 @@ def register_migrations() -> Migrations:
             "mint.nonces",
             "mint.attempts",
             "mint.notices",
+            "mint.claims",
         ),
     )
 

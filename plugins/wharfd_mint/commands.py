@@ -1,4 +1,4 @@
-"""`wharfd mint`: list, show, retry, hold, doctor, tiers, payments, export, import."""
+"""`wharfd mint`: list, show, retry, hold, adopt, disown, doctor, tiers, payments, export, import."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         one.add_argument("license", help="license id")
         if action == "hold":
             one.add_argument("--reason", default="held by hand", help="why")
+    for action, words in (
+        ("adopt", "say that a transaction made a license's token, where the contract cannot be asked"),
+        ("disown", "say that a transaction made no license's token, and try the mint again"),
+    ):
+        said = actions.add_parser(action, help=words)
+        said.add_argument("license", help="license id")
+        said.add_argument("transaction", help="its hash")
     actions.add_parser("doctor", help="look at what minting depends on")
     actions.add_parser("tiers", help="what is sold and how much is left")
     actions.add_parser("payments", help="payments for a person to look at")
@@ -48,6 +55,9 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
         body = {"reason": arguments.reason} if action == "hold" else None
         client.post(f"/api/v1/mints/{arguments.license}/{action}", body)
         output.facts({arguments.license: "will be tried now" if action == "retry" else "held"})
+    elif action in ("adopt", "disown"):
+        client.post(f"/api/v1/mints/{arguments.license}/{action}", {"txHash": arguments.transaction})
+        output.facts({arguments.license: "will be tried now"})
     elif action == "doctor":
         checks = client.get("/api/v1/mint/doctor")["checks"]
         output.table(checks, ["check", "state", "detail"])

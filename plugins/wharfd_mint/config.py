@@ -75,9 +75,10 @@ class Evm:
     )
     lookup: str = option("tokenOfLicense(bytes32)", help="function that tells whether a license was minted")
     lookup_arguments: tuple[str, ...] = option(("license_hash",), help="likewise")
-    lookup_answer: Literal["token", "owner", "none"] = option(
+    lookup_answer: Literal["token", "owner", "logs", "none"] = option(
         "token",
-        help="it returns a token id, an owner; none: the contract cannot tell, and doubt needs a person",
+        help="it returns a token id or an owner; logs: there is none, the Transfer logs tell;"
+        " none: nothing tells, and doubt needs a person",
     )
     already_minted: str = option(
         "AlreadyMinted(bytes32,uint256)", help="the contract's error for a license that was minted"
@@ -139,7 +140,7 @@ class Evm:
 
     def interface(self) -> Interface:
         """What the contract can do."""
-        known = self.lookup_answer != "none"
+        known = self.lookup_answer in ("token", "owner")
         return Interface(
             mint=Function(self.mint, tuple(self.mint_arguments)),
             lookup=Function(self.lookup, tuple(self.lookup_arguments)) if known else None,

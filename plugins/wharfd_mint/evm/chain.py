@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class Made:
     tx_hash: str
     block: int
     wallet: str
+    token: int
 
 
 class Chain:
@@ -209,7 +210,35 @@ class Chain:
             }
             found: list[Mapping[str, Any]] = await self.endpoints.call("eth_getLogs", query)
             if found:
-                log = found[-1]
-                return Made(log["transactionHash"], int(log["blockNumber"], 16), address_in(log["topics"][2]))
+                return _made(found[-1])
             last = first - 1
         return None
+
+    async def makings(self, first: int) -> AsyncIterator[tuple[int, list[Made]]]:
+        """Yield every token made from a block on, oldest first, with the last block each search covered."""
+        head = int(await self.endpoints.call("eth_blockNumber"), 16)
+        while first <= head:
+            last = min(head, first + self._log_range - 1)
+            query = {
+                "address": self.contract,
+                "fromBlock": hex(first),
+                "toBlock": hex(last),
+                "topics": [TRANSFER_TOPIC, topic_of(0)],
+            }
+            found: list[Mapping[str, Any]] = await self.endpoints.call("eth_getLogs", query)
+            yield last, [_made(log) for log in found if len(log["topics"]) == 4]
+            first = last + 1
+
+    async def call_in(self, tx_hash: str) -> tuple[str, bytes] | None:
+        """Return whom a transaction calls and with what; None when it calls nobody."""
+        found = await self.endpoints.call("eth_getTransactionByHash", tx_hash)
+        if not found or not found.get("to"):
+            return None
+        return str(found["to"]), bytes.fromhex(str(found.get("input", "")).removeprefix("0x"))
+
+
+def _made(log: Mapping[str, Any]) -> Made:
+    topics = log["topics"]
+    return Made(
+        log["transactionHash"], int(log["blockNumber"], 16), address_in(topics[2]), int(topics[3], 16)
+    )

@@ -95,10 +95,11 @@ class Examiner:
     async def _rehearse(self) -> dict[str, Any]:
         """Ask for a mint that is never sent: does the look-up work, may we mint?"""
         interface = self._settings.interface()
-        if interface.lookup is None:
+        if interface.answer == "none":
             return _line("look-up", "warn", "none: a mint whose nonce is lost needs a person")
         try:
-            await self._chain.token("REHEARSAL-ONLY", _NOBODY, "")
+            if interface.lookup is not None:
+                await self._chain.token("REHEARSAL-ONLY", _NOBODY, "")
             data = interface.mint.call(interface.values("REHEARSAL-ONLY", _NOBODY, ""))
             gas = await self._chain.gas_for(self._signer.address, data, self._settings.value)
         except ValueError as error:

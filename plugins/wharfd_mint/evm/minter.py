@@ -31,6 +31,7 @@ from ..store import intents, ledger
 from .chain import Chain
 from .endpoints import RpcAway, WrongChain
 from .examining import Examiner
+from .finding import Finder, Unclear
 from .signer import Signer
 from .writing import GAP, Pen, Revived, Unwanted, Written
 
@@ -61,6 +62,7 @@ class EvmMinter:
         self._rules = settings.rules()
         self.pen = Pen(db, chain, signer, settings, clock, writer=writer, passing=passing)
         self.account = self.pen.account
+        self.finder = Finder(db, chain, settings.from_block)
         self.examiner = Examiner(db, chain, signer, settings, clock, self.account)
 
     async def open(self) -> None:
@@ -165,7 +167,7 @@ class _Pass:
     async def _act(self, action: d.Action) -> Progress | None:
         match action:
             case d.Look(part=part):
-                await self._look(part)
+                return await self._look(part)
             case d.Sign(kind=kind, replaces=replaces):
                 return await self._sign(kind, replaces)
             case d.Send(hash=tx_hash):
@@ -186,8 +188,8 @@ class _Pass:
                 return NeedsPerson(reason)
         return None
 
-    async def _look(self, part: d.Part) -> None:
-        request, address = self._request, self._m.account.signer
+    async def _look(self, part: d.Part) -> Progress | None:
+        address = self._m.account.signer
         match part:
             case "receipts":
                 self._sight = self._sight.with_(receipts=await self._receipts())
@@ -196,12 +198,15 @@ class _Pass:
                 final = await self._chain.final_block(at_least=max(blocks, default=None))
                 self._sight = self._sight.with_(final=final)
             case "token":
-                token = await self._chain.token(request.license_id, request.wallet, request.tier)
+                token = await self._m.finder.token(self._request)
+                if isinstance(token, Unclear):
+                    return await self._give_up(token.reason)
                 self._sight = self._sight.with_(token=token)
             case "nonce":
                 self._sight = self._sight.with_(nonce=await self._chain.nonce(address))
             case "final_nonce":
                 self._sight = self._sight.with_(final_nonce=await self._chain.nonce(address, final=True))
+        return None
 
     async def _receipts(self) -> dict[str, d.Receipt | None]:
         """Look for every hash of the nonce, the newest first; one is enough."""
@@ -290,9 +295,8 @@ class _Pass:
         assert self._held is not None
         token_id, nonce = receipt.token_id, self._held.nonce
         if token_id is None and self._m._rules.lookup:
-            request = self._request
-            token = await self._chain.token(request.license_id, request.wallet, request.tier)
-            token_id = token.id if token else None
+            token = await self._m.finder.token(self._request)
+            token_id = token.id if isinstance(token, d.Token) else None
         if token_id is None:
             await self._close("mined", tx_hash)
             return NeedsPerson(

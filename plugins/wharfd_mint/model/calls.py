@@ -17,6 +17,7 @@ from .wallets import checksummed
 
 _SIGNATURE = re.compile(r"([A-Za-z_$][\w$]*)\(([a-z0-9\[\],]*)\)")
 MEANINGS = ("wallet", "license_hash", "license_id", "token_id", "tier")
+_NAMING = ("license_hash", "license_id", "token_id")  # arguments that say whose token it is
 _NOBODY = "0x" + "0" * 40
 TRANSFER_TOPIC = "0x" + keccak256(b"Transfer(address,address,uint256)").hex()
 
@@ -48,6 +49,20 @@ class Function:
         """Return the bytes that call it."""
         return encoded(self.signature, self.types, [values[name] for name in self.arguments])
 
+    def names(self, data: bytes, values: Mapping[str, Any]) -> bool | None:
+        """Say whether a call names the license of these values; None when it does not tell."""
+        from eth_abi.abi import decode
+        from eth_abi.exceptions import DecodingError
+
+        telling = [place for place, name in enumerate(self.arguments) if name in _NAMING]
+        if not telling or data[:4] != selector(self.signature):
+            return None
+        try:
+            told = decode(list(self.types), data[4:])
+        except DecodingError:
+            return None
+        return all(told[place] == values[self.arguments[place]] for place in telling)
+
 
 def encoded(signature: str, types: Sequence[str], values: Sequence[Any]) -> bytes:
     """Return the selector and the encoded arguments."""
@@ -63,11 +78,14 @@ def selector(signature: str) -> bytes:
 
 @dataclass(frozen=True)
 class Interface:
-    """What the contract can do. `answer` is what `lookup` returns: a token id, an owner, or nothing."""
+    """What the contract can do. `answer` is what `lookup` returns: a token id, an owner, or nothing.
+
+    Without a look-up the contract's logs are read ("logs"), or nobody is asked ("none").
+    """
 
     mint: Function
     lookup: Function | None
-    answer: Literal["token", "owner", "none"]
+    answer: Literal["token", "owner", "logs", "none"]
     already_minted: bytes
 
     @staticmethod

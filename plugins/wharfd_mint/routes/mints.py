@@ -21,7 +21,7 @@ from wharfd import (
 
 from ..config import Settings
 from ..minters import find_minter
-from ..store import buyers, intents, lists, watching
+from ..store import buyers, claims, intents, lists, watching
 from .shapes import Text, in_dollars, license_in
 
 Ctx = PluginContext[Settings]
@@ -40,6 +40,12 @@ class Reason(msgspec.Struct):
     """Why."""
 
     reason: Text = "held by hand"
+
+
+class Spoken(msgspec.Struct):
+    """A transaction that a person has looked at."""
+
+    txHash: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{64}$")]
 
 
 async def list_mints(ctx: Ctx, request: Request) -> Page[Any]:
@@ -73,6 +79,35 @@ async def retry_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
         if not await intents.retry(tx, license_id):
             raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
         await _audit(ctx, tx, request, "mint.retried", license_id, {})
+        ctx.work.wake(tx, "intents")
+    return {"success": True, "licenseId": license_id}
+
+
+async def adopt_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
+    """Say that a transaction made this license's token, where only the logs tell; then try again."""
+    return await _say(ctx, request, "mint.adopted", theirs=True)
+
+
+async def disown_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
+    """Say that a transaction made no license's token known here; then try the mint again."""
+    return await _say(ctx, request, "mint.disowned", theirs=False)
+
+
+async def _say(ctx: Ctx, request: Request, action: str, *, theirs: bool) -> dict[str, Any]:
+    license_id, tx_hash = license_in(request.path["licenseId"]), request.body.txHash.lower()
+    evm = ctx.settings.evm
+    if evm is None or evm.lookup_answer != "logs":
+        raise Conflict('a person\'s word counts with lookup_answer = "logs" only; this contract is asked')
+    async with ctx.db.transaction() as tx:
+        if await buyers.locked(tx, license_id) is None:
+            raise NotFound("there is no such license")
+        if not await intents.retry(tx, license_id):
+            raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
+        if await claims.of_others(tx, [tx_hash], license_id) and theirs:
+            raise Conflict("that transaction is known to have made something else")
+        actor = request.identity.subject
+        await claims.say(tx, tx_hash, license_id if theirs else None, actor)
+        await _audit(ctx, tx, request, action, license_id, {"tx_hash": tx_hash})
         ctx.work.wake(tx, "intents")
     return {"success": True, "licenseId": license_id}
 
@@ -153,6 +188,14 @@ ROUTES = [
     _route(
         "POST", "/api/v1/mints/{licenseId}/hold", hold_mint, "mint:activate", "Leave a mint alone",
         body=Reason,
+    ),
+    _route(
+        "POST", "/api/v1/mints/{licenseId}/adopt", adopt_mint, "mint:operate",
+        "This transaction made its token", body=Spoken,
+    ),
+    _route(
+        "POST", "/api/v1/mints/{licenseId}/disown", disown_mint, "mint:operate",
+        "This transaction made no token of ours", body=Spoken,
     ),
     _route(
         "GET", "/api/v1/mint/doctor", examine, "mint:operate", "Look at what minting depends on",

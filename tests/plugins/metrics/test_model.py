@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wharfd import Sample
 from wharfd.contracts.metrics import MetricPoint
-from wharfd_metrics.checking import Point, decoder, problem_with, utc
+from wharfd_metrics.checking import Point, decode_points, problem_with, utc
 from wharfd_metrics.config import Otlp, Settings
 from wharfd_metrics.planning import DAY, HOUR, buckets_in, ceiling, floor, plan
 from wharfd_metrics.sinks import encode
@@ -189,9 +189,11 @@ def test_a_time_without_zone_is_utc():
 @pytest.mark.parametrize(
     "text", [b'{"service_name":"a"}', b"[]", b'{"service_name":"a","metric_type":"b","metric_value":"NaN"}']
 )
-def test_what_is_no_point(text):
-    with pytest.raises(msgspec.ValidationError):
-        decoder.decode(text)
+def test_what_is_no_point_is_named_and_the_others_are_kept(text):
+    good = b'{"service_name":"a","metric_type":"b","metric_value":1}'
+    points, problems = decode_points(b"[" + good + b"," + text + b"," + good + b"]")
+    assert list(points) == [0, 2]
+    assert list(problems) == [1]
 
 
 @given(

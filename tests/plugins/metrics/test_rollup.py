@@ -63,9 +63,9 @@ async def test_rollups_equal_the_points_under_concurrency(metrics):
                     )
                     for n in range(50)
                 }
-                kept, problems = await record(ctx, None, batch)
+                taken, problems = await record(ctx, None, batch)
                 assert not problems
-                sent.extend(batch[n] for n in kept)
+                sent.extend(batch[n] for n in taken.positions)
 
         async def merge():
             for _ in range(6):

@@ -77,7 +77,12 @@ class Driver:
             self.nodes, evm.chain_id, now=lambda: self.clock.now().timestamp(), spread=lambda low, high: 1.0
         )
         chain = EvmChain(
-            endpoints, evm.contract, evm.interface(), confirmations=evm.confirmations, finalized=False
+            endpoints,
+            evm.contract,
+            evm.interface(),
+            confirmations=evm.confirmations,
+            finalized=False,
+            log_range=evm.log_range,
         )
         return EvmMinter(
             self.house.db, chain, self.signer, evm, self.clock, writer="test", passing=self._pass

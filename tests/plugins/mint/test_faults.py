@@ -35,10 +35,10 @@ def evm_for(chain_id, **more):
 class World:
     """One license, one chain, and a dice."""
 
-    def __init__(self, house, seed):
+    def __init__(self, house, seed, **more):
         self.house, self.seed = house, seed
         self.dice = random.Random(seed)
-        self.chain = Chain(chain_id=seed + 1)
+        self.chain = Chain(chain_id=seed + 1, careless=more.get("lookup_answer") == "logs")
         self.license_id = f"NODE-{seed:07}"
         self.trouble = self.dice.choice([0.0, 0.1, 0.3, 0.5])
         self.crashes = self.dice.choice([0.0, 0.1, 0.25])
@@ -46,7 +46,9 @@ class World:
         self.log = []
         self.zombies = []
         nodes = [Node(self.chain, f"node#{n}", self.before, self.after) for n in (1, 2)]
-        self.driver = Driver(house, self.chain, evm_for(seed + 1), PlainSigner(), nodes, passing=self.passing)
+        self.driver = Driver(
+            house, self.chain, evm_for(seed + 1, **more), PlainSigner(), nodes, passing=self.passing
+        )
 
     def luck(self, chance):
         return not self.calm and self.dice.random() < chance
@@ -184,18 +186,29 @@ async def foreign(chain, signer):
     )
 
 
-async def run_cases(db, seeds):
-    settings = make_settings(evm=evm_for(1))
+async def run_cases(db, seeds, **more):
+    settings = make_settings(evm=evm_for(1, **more))
     async with open_house(db, settings, work=False) as house:
         for seed in seeds:
-            await World(house, seed).run()
+            await World(house, seed, **more).run()
 
 
 async def test_random_faults_leave_one_token_or_a_reason(db):
     await run_cases(db, range(CASES_IN_SUITE))
 
 
+async def test_random_faults_with_nothing_but_the_logs(db):
+    """The contract would mint a license as often as it is told, and cannot be asked."""
+    await run_cases(db, range(5000, 5000 + CASES_IN_SUITE // 3), lookup_answer="logs")
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("part", range(10))
 async def test_many_random_faults_leave_one_token_or_a_reason(db, part):
     await run_cases(db, range(1000 + part * 100, 1100 + part * 100))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("part", range(5))
+async def test_many_random_faults_with_nothing_but_the_logs(db, part):
+    await run_cases(db, range(6000 + part * 100, 6100 + part * 100), lookup_answer="logs")
