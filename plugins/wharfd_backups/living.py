@@ -9,6 +9,7 @@ from wharfd import PluginContext
 from . import mounting, store, upkeep
 from .config import Settings
 from .engine.receiving import Receiver
+from .marks import leave_marks
 
 Context = PluginContext[Settings]
 
@@ -35,7 +36,13 @@ async def open_up(ctx: Context) -> None:
 
 
 async def receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
-    """Receive and archive the log for as long as the plugin runs, where there is one to receive."""
+    """Receive and archive the log, where there is one, and leave a mark a minute, until the plugin stops."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave_marks, ctx)
+        await _receive(ctx, task_status)
+
+
+async def _receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
     keeper = upkeep.keeper_of(ctx)
     if keeper.method == "physical" and ctx.settings.receive_log:
         keeper.receiver = Receiver(

@@ -80,12 +80,14 @@ async def restore(
     *,
     backup_id: str | None = None,
     pause: bool = False,
+    nice: int = 0,
     hear: Hear = lambda step: None,
     passed: Callable[[int], None] = lambda size: None,
 ) -> Restored:
     """Restore into a new folder and return the running server, which the caller stops.
 
     With `pause` the server stays read-only at the target; otherwise it is promoted and can be written to.
+    `nice` is how far it steps back behind everything else on the machine.
     Raises `Damaged` before anything is started when a single bit differs, `LogMissing` for a gap in the log,
     `ScratchFailed` when the target is not reached. What lies in the folder is then of no use.
     """
@@ -100,7 +102,7 @@ async def restore(
             f"{source.programs.version[0]}; name those of its version with [database] bin_dir"
         )
     make_folder(into, source.programs)
-    restored = Restored(entry, target, Scratch(into, source.programs, entry.superuser), Phases())
+    restored = Restored(entry, target, Scratch(into, source.programs, entry.superuser, nice=nice), Phases())
     try:
         if entry.method == "physical":
             await _physical(source, restored, pause, hear, passed)
