@@ -15,7 +15,11 @@ BEGIN = sql(
     """UPDATE backups.runs SET state = 'running', started_at = now(), step = '', bytes = 0, error = NULL
     WHERE id = $1 AND state IN ('waiting', 'running') RETURNING id, kind, reason, actor, asked""",
 )
-STEP = sql("step_run", "UPDATE backups.runs SET step = $2, bytes = $3 WHERE id = $1 AND state = 'running'")
+STEP = sql(
+    "step_run",
+    """UPDATE backups.runs SET step = $2, bytes = $3
+    WHERE id = $1 AND state = 'running' AND step <> 'mounted'""",  # news from before may come after it
+)
 END = sql(
     "end_run",
     """UPDATE backups.runs SET state = $2, finished_at = now(), error = $3, result = $4, bytes = $5

@@ -44,6 +44,7 @@ class LogState:
     gaps: list[Gap] = field(default_factory=list)
     lost_slot: bool = False
     archived: int = 0
+    oldest_ready_at: float | None = None  # of those that the server has not handed over
     settled_at: datetime | None = None  # what was committed before is in the places
 
     def waiting_seconds(self) -> float:
@@ -51,7 +52,8 @@ class LogState:
 
         Not the time since the last one: an idle server writes none for hours, and all is well.
         """
-        return 0.0 if self.oldest_waiting_at is None else max(0.0, time() - self.oldest_waiting_at)
+        since = min(filter(None, (self.oldest_waiting_at, self.oldest_ready_at)), default=None)
+        return 0.0 if since is None else max(0.0, time() - since)
 
 
 class Receiver:
@@ -185,6 +187,8 @@ class Receiver:
         names = [name for name in (*archived, *(path.name for path in whole)) if is_segment(name)]
         self._storehouse.mirror_log(self._system, self._mirrored)
         for path in whole:  # and not one that arrived in the meantime
+            path.unlink()
+        for path in self.incoming.glob("*.backup"):  # a note of the server's own; the catalogue tells more
             path.unlink()
         self.note_waiting()
         self.state.last_archived = max(names, default="")
