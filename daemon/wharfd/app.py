@@ -18,6 +18,7 @@ import trio
 
 from . import log as logging
 from .config import Configuration, configuration_text, load_configuration
+from .contracts.daemon import CONFIGURATION_FILE, REHEARSAL
 from .contracts.database import DATABASE_SERVER
 from .core_routes import core_routes
 from .db import open_bridge
@@ -30,6 +31,7 @@ from .loading import LoadedPlugin, PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
 from .opening import migrate, node_name, opened_database
 from .registry import Registry, collect
+from .rehearsal import DaemonRehearsal, StartedWith
 from .reload import Reloader
 from .sources import own_sources
 from .state import own_state_folder
@@ -170,6 +172,10 @@ async def run(
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
                 lives.services.offer("core", DATABASE_SERVER, server)
+                rehearsal = DaemonRehearsal(bridge, prepared.configuration, registry, state)
+                lives.services.offer("core", REHEARSAL, rehearsal)
+                started_with = StartedWith(prepared.path, prepared.configuration, registry)
+                lives.services.offer("core", CONFIGURATION_FILE, started_with)
                 async with open_intake(core.ingest, lives) as intake, trio.open_nursery() as background:
                     health = open_health(lives, supervisor, intake.keeper)
                     routes = core_routes(

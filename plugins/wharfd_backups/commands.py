@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,17 @@ from typing import Any
 
 import trio
 
-from wharfd import Client, Command, Folder, Output, Secret, WharfdError, choose_confinement, find_binaries
+from wharfd import (
+    Client,
+    Command,
+    Folder,
+    Output,
+    Secret,
+    WharfdError,
+    choose_confinement,
+    find_binaries,
+    make_identity,
+)
 
 from .config import Settings
 from .engine.programs import Programs
@@ -38,7 +49,7 @@ def commands(settings: Settings) -> list[Command]:
 def _configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="list the backups")
-    runs = actions.add_parser("runs", help="list what was done, and how it went")
+    runs = actions.add_parser("history", aliases=["runs"], help="list what was done, and how it went")
     runs.add_argument("--kind", choices=["backup", "verify", "drill", "mount"])
     run = actions.add_parser("run", help="take a backup now")
     run.add_argument("--note", default="", help="why")
@@ -66,6 +77,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
             one.add_argument("--bin-dir", type=Path, help="PostgreSQL's programs")
     unmount = actions.add_parser("unmount", help="end a mount")
     unmount.add_argument("id")
+    made = actions.add_parser("new-key", help="make an age key; its file belongs into escrow")
+    made.add_argument("--out", type=Path, required=True, help="a new file")
 
 
 def _run(settings: Settings, arguments: argparse.Namespace, client: Client) -> int:
@@ -74,7 +87,9 @@ def _run(settings: Settings, arguments: argparse.Namespace, client: Client) -> i
         return trio.run(_restore, settings, arguments, output)
     act: dict[str, Callable[[], int]] = {
         "list": lambda: _list(client, output),
+        "history": lambda: _runs(client, output, arguments.kind),
         "runs": lambda: _runs(client, output, arguments.kind),
+        "new-key": lambda: _new_key(output, arguments.out),
         "run": lambda: _follow(client, output, client.post("/api/v1/backups", {"note": arguments.note})),
         "verify": lambda: _follow(
             client, output, client.post(f"/api/v1/backups/entries/{arguments.id}/verify")
@@ -111,6 +126,23 @@ def _mount(client: Client, output: Output, arguments: argparse.Namespace) -> int
 def _unmount(client: Client, output: Output, run_id: str) -> int:
     client.call("DELETE", f"/api/v1/backups/mounts/{run_id}")
     output.line(f"{run_id} is ended")
+    return 0
+
+
+def _new_key(output: Output, path: Path) -> int:
+    secret, public = make_identity()
+    text = f"# opens the backups made for {public}; without it they are worth nothing\n{secret}\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise WharfdError(f"{path} is there already; a key is never written over another") from None
+    except OSError as error:
+        raise WharfdError(f"{path} cannot be written: {error.strerror}") from None
+    with open(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    output.facts({"identity": str(path), "recipient": public})
     return 0
 
 

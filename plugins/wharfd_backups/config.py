@@ -34,7 +34,9 @@ class Settings:
     keep_daily: int = option(7, help="days of which the newest backup is kept")
     keep_weekly: int = option(0, help="weeks of which the newest backup is kept")
     keep_monthly: int = option(0, help="months of which the newest backup is kept")
-    receive_log: bool = option(True, help="receive the write-ahead log as it is written")
+    log_by: Literal["receiver", "archive_command", "nothing"] = option(
+        "receiver", help="how the write-ahead log comes here; a receiver has each commit within its second"
+    )
     archive_every: timedelta = option(
         timedelta(seconds=60), help="how often the log goes to the places; what a lost machine can cost"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import trio
 
-from wharfd import PluginContext
+from wharfd import PluginContext, WharfdError
 
 from . import mounting, store, upkeep
 from .config import Settings
+from .engine.pushing import Pushed, switch_off, switch_on
 from .engine.receiving import Receiver
+from .marks import leave_marks
 
 Context = PluginContext[Settings]
 
@@ -35,13 +37,22 @@ async def open_up(ctx: Context) -> None:
 
 
 async def receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
-    """Receive and archive the log for as long as the plugin runs, where there is one to receive."""
+    """Receive and archive the log, where there is one, and leave a mark a minute, until the plugin stops."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leave_marks, ctx)
+        await _receive(ctx, task_status)
+
+
+async def _receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
     keeper = upkeep.keeper_of(ctx)
-    if keeper.method == "physical" and ctx.settings.receive_log:
-        keeper.receiver = Receiver(
+    way = ctx.settings.log_by if keeper.method == "physical" else "nothing"
+    dsn = await _told_server(ctx, keeper, way)
+    if way != "nothing":
+        kind = Receiver if way == "receiver" else Pushed
+        keeper.receiver = kind(
             keeper.storehouse,
             keeper.programs,
-            keeper.dsn,
+            dsn,
             keeper.incoming,
             keeper.keyring.packing,
             system=keeper.facts.system,
@@ -52,3 +63,22 @@ async def receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
         return
     task_status.started()
     await trio.sleep_forever()
+
+
+async def _told_server(ctx: Context, keeper: upkeep.Keeper, way: str) -> str:
+    """Let the embedded server archive by itself or not; return where to ask it."""
+    if keeper.server.data_dir is None:
+        if way == "archive_command":
+            raise WharfdError(
+                'log_by = "archive_command" is for the embedded server: this one could not reach our folder; '
+                'set log_by = "receiver"'
+            )
+        return keeper.dsn
+    superuser = keeper.server.dsn("superuser")
+    if way != "archive_command":
+        if await switch_off(keeper.programs, superuser, keeper.incoming):
+            ctx.log.info("archive_command_taken_back")
+        return keeper.dsn
+    if await switch_on(keeper.programs, superuser, keeper.incoming):
+        ctx.log.warning("archive_mode_needs_restart", hint="restart wharfd, then take a backup")
+    return superuser

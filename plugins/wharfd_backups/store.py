@@ -15,7 +15,11 @@ BEGIN = sql(
     """UPDATE backups.runs SET state = 'running', started_at = now(), step = '', bytes = 0, error = NULL
     WHERE id = $1 AND state IN ('waiting', 'running') RETURNING id, kind, reason, actor, asked""",
 )
-STEP = sql("step_run", "UPDATE backups.runs SET step = $2, bytes = $3 WHERE id = $1 AND state = 'running'")
+STEP = sql(
+    "step_run",
+    """UPDATE backups.runs SET step = $2, bytes = $3
+    WHERE id = $1 AND state = 'running' AND step <> 'mounted'""",  # news from before may come after it
+)
 END = sql(
     "end_run",
     """UPDATE backups.runs SET state = $2, finished_at = now(), error = $3, result = $4, bytes = $5
@@ -148,3 +152,25 @@ MOUNTED = sql("mounted_run", "UPDATE backups.runs SET step = 'mounted', result =
 async def mounted(db: Database, run_id: str, result: dict[str, Any]) -> None:
     """Note that a mount can be used, and how."""
     await db.execute(MOUNTED, run_id, result)
+
+
+MARK_BEFORE = sql(
+    "mark_before",
+    "SELECT max(at) FROM backups.marks WHERE at <= $1::timestamptz - interval '5 seconds'",
+)
+CHANGING = sql(
+    "changing_tables",
+    """SELECT schemaname || '.' || relname AS name FROM pg_stat_user_tables
+        WHERE n_tup_upd + n_tup_del > 0""",
+)
+
+
+async def mark_before(db: Database, moment: datetime) -> datetime | None:
+    """Return the newest mark that was surely committed before a moment."""
+    at: datetime | None = await db.fetchval(MARK_BEFORE, moment)
+    return at
+
+
+async def changing_tables(db: Database) -> list[str]:
+    """Return the tables whose rows were ever changed or removed."""
+    return [row["name"] for row in await db.fetch(CHANGING)]

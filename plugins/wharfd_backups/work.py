@@ -5,22 +5,26 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import trio
 
 from wharfd import Job, PluginContext, Snooze, WharfdError, new_id, sql
+from wharfd.contracts.daemon import REHEARSAL
 
 from . import store, upkeep
 from .config import Settings
 from .engine.storehouse import Storehouse
 from .engine.taking import Order, take
+from .marks import EVERY_SECONDS
 from .model.catalogue import Entry, Reason, summary
 from .model.keeping import first_needed, kept, unneeded
 from .model.wal import is_segment
 from .mounting import mount
-from .restoring.drilling import Report, drill, pick, verify_place
+from .restoring.choosing import pick
+from .restoring.drilling import Report, drill, verify_place
 
 Context = PluginContext[Settings]
 TRY_LOCK = sql("backups_try_lock", "SELECT pg_try_advisory_lock(hashtextextended('wharfd.backups', 0))")
@@ -185,14 +189,39 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
     entries, archived = await trio.to_thread.run_sync(look)
     wanted = begun.asked.get("backup")
     chosen = [entry for entry in entries if wanted in (None, entry.id)]
-    entry, target, marker = pick(chosen, archived, random.Random())  # noqa: S311 - any choice will do
+    aim = pick(
+        chosen,
+        archived,
+        random.Random(),  # noqa: S311 - any choice will do
+        archived_until=await archived_until(ctx, keeper),
+    )
+    moment = aim.target.time or (aim.marker.at if aim.marker is not None else None)
+    aim = msgspec.structs.replace(
+        aim,
+        newest_mark=None if moment is None else await store.mark_before(ctx.db, moment),
+        changing=frozenset(await store.changing_tables(ctx.db)),
+    )
+    rehearsal = ctx.services.find(REHEARSAL)
     report = await drill(
-        source, keeper.scratch / begun.id, keeper.scratch, entry, target, marker, hear=news.hear
+        source,
+        keeper.scratch / begun.id,
+        keeper.scratch,
+        aim,
+        rehearse=None if rehearsal is None else rehearsal.rehearse,
+        hear=news.hear,
     )
     note_drill(ctx, report)
     failed = [check for check in report.checks if check.outcome == "failed"]
     result = {**msgspec.to_builtins(report)}
     return {**result, "failed": f"{failed[0].name}: {failed[0].said}"} if failed else result
+
+
+async def archived_until(ctx: Context, keeper: upkeep.Keeper) -> datetime | None:
+    """Return a moment up to which every commit is in the places; None where nothing archives the log."""
+    if keeper.receiver is None or keeper.receiver.state.settled_at is None:
+        return None
+    # What was committed before the last but one trip is in them, and a mark of a minute lies behind it.
+    return keeper.receiver.state.settled_at - timedelta(seconds=2 * EVERY_SECONDS)
 
 
 def note_drill(ctx: Context, report: Report) -> None:

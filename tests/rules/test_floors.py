@@ -36,6 +36,7 @@ FLOORS = [
     {"core_routes"},
     {"intake"},
     {"front", "reload", "sources"},
+    {"rehearsal"},
     {"app"},
     {"cli", "docs"},
     {"testing", "__main__", "__init__"},

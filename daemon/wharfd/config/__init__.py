@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .hiding import hide_secrets
 from .loading import Configuration, configuration_text, load_configuration, plugin_settings
 from .options import REQUIRED, option
 from .overrides import apply_overrides
@@ -31,6 +32,7 @@ __all__ = [
     "SecretsSettings",
     "apply_overrides",
     "configuration_text",
+    "hide_secrets",
     "load_configuration",
     "option",
     "plugin_settings",

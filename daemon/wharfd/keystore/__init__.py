@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .opening import open_vault
+from .proving import prove_sealed
 from .reseal import Resealed, ResealPlan, plan_reseal, reseal, retire_data_keys
 from .rotation import Rewrapped, rotate_master
 from .table import DataKeyTable
@@ -14,6 +15,7 @@ __all__ = [
     "Rewrapped",
     "open_vault",
     "plan_reseal",
+    "prove_sealed",
     "reseal",
     "retire_data_keys",
     "rotate_master",

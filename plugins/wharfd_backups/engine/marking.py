@@ -13,20 +13,33 @@ from ..model.catalogue import Marker, Tally
 from .programs import ProgramFailed, Programs
 
 _COUNTABLE_ROWS = 2_000_000  # a larger table would keep the server busy for longer than its count is worth
+_HASHED_ROWS = 200_000  # hashing a row costs more than counting it
 _END = "counted"
+# Rows are hashed as text, and so that their order does not matter: both servers must write them alike.
+ALIKE = """SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres';
+SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL search_path = pg_catalog;"""
+HASH = "bit_xor(hashtextextended((of_it.*)::text, 0))"
+NEWEST = 'max(of_it.%I::text COLLATE "C")'
 # A script for psql: the second statement writes the third, and all are of one snapshot.
 _SCRIPT = rf"""\set QUIET on
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL idle_in_transaction_session_timeout = 0;
+{ALIKE}
 SELECT jsonb_build_object('at', clock_timestamp(), 'export', pg_export_snapshot(),
                           'snapshot', pg_current_snapshot()::text);
 SELECT coalesce(string_agg(format('SELECT jsonb_build_object(''table'', %L, ''exact'', %L::bool,'
-                                  ' ''rows'', count(*)) FROM %I.%I', n.nspname || '.' || c.relname,
-                                  coalesce(s.n_tup_del + s.n_tup_upd, 0) = 0, n.nspname, c.relname),
-                           ' UNION ALL '), 'SELECT 1 WHERE false') AS counting
+             ' ''rows'', count(*), ''hash'', %s, ''newest'', %s) FROM %I.%I of_it',
+             n.nspname || '.' || c.relname, k.never_changed,
+             CASE WHEN k.never_changed AND c.reltuples < {_HASHED_ROWS} THEN '{HASH}' ELSE 'NULL' END,
+             coalesce(format('{NEWEST}', k.key), 'NULL'), n.nspname, c.relname),
+             ' UNION ALL '), 'SELECT 1 WHERE false') AS counting
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
- WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.reltuples < {_COUNTABLE_ROWS}
+  CROSS JOIN LATERAL (SELECT coalesce(s.n_tup_del + s.n_tup_upd, 0) = 0 AS never_changed,
+              (SELECT a.attname FROM pg_index i
+                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                WHERE i.indrelid = c.oid AND i.indisprimary) AS key) k
+ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.reltuples < :largest
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
    AND has_table_privilege(c.oid, 'SELECT') \gset
 :counting;
@@ -44,6 +57,8 @@ class _Table(msgspec.Struct):
     table: str
     rows: int
     exact: bool
+    hash: int | None = None
+    newest: str | None = None
 
 
 class Counted(msgspec.Struct):
@@ -72,10 +87,13 @@ async def mark(programs: Programs, dsn: str, name: str) -> Marker | None:
 
 
 @contextlib.asynccontextmanager
-async def exported_snapshot(programs: Programs, dsn: str) -> AsyncIterator[tuple[str, Counted]]:
-    """Hold a snapshot open for a dump, and say what it holds."""
+async def exported_snapshot(
+    programs: Programs, dsn: str, *, largest: int = _COUNTABLE_ROWS
+) -> AsyncIterator[tuple[str, Counted]]:
+    """Hold a snapshot open for a dump, and say what it holds in tables of up to `largest` rows."""
     bare, env = programs.environment(dsn)
     command = [str(programs.binaries.program("psql")), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
+    command += ["-v", f"largest={largest}"]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(_open, [*command, "-d", bare], env)
         assert process.stdin is not None
@@ -90,7 +108,8 @@ async def exported_snapshot(programs: Programs, dsn: str) -> AsyncIterator[tuple
         first, *rest = answer.splitlines()[:-1]
         moment = msgspec.json.decode(first, type=_Moment)
         tables = [msgspec.json.decode(line, type=_Table) for line in rest]
-        counted = Counted(moment.at, moment.snapshot, {t.table: Tally(t.rows, t.exact) for t in tables})
+        tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest) for t in tables}
+        counted = Counted(moment.at, moment.snapshot, tallies)
         try:
             yield moment.export, counted
         finally:

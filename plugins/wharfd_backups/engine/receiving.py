@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from time import time
 
@@ -21,11 +22,13 @@ from wharfd import Packing, StorageError, WharfdError, pack
 from ..model.wal import Gap, Segment, header_fits, holes, is_history, is_segment, lsn_of
 from .programs import ProgramFailed, Programs
 from .storehouse import Storehouse
+from .taking import at
 
 SLOT = "wharfd_backups"
 _SLOT_STATE = f"SELECT wal_status, active FROM pg_replication_slots WHERE slot_name = '{SLOT}'"
 _MAKE_SLOT = f"SELECT pg_create_physical_replication_slot('{SLOT}', true)"
 _DROP_SLOT = f"SELECT pg_drop_replication_slot('{SLOT}')"
+_SWITCH = "SELECT clock_timestamp(), pg_walfile_name(pg_switch_wal())"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
@@ -41,13 +44,16 @@ class LogState:
     gaps: list[Gap] = field(default_factory=list)
     lost_slot: bool = False
     archived: int = 0
+    oldest_ready_at: float | None = None  # of those that the server has not handed over
+    settled_at: datetime | None = None  # what was committed before is in the places
 
     def waiting_seconds(self) -> float:
         """Return the age of the oldest whole file that is in no place yet.
 
         Not the time since the last one: an idle server writes none for hours, and all is well.
         """
-        return 0.0 if self.oldest_waiting_at is None else max(0.0, time() - self.oldest_waiting_at)
+        since = min(filter(None, (self.oldest_waiting_at, self.oldest_ready_at)), default=None)
+        return 0.0 if since is None else max(0.0, time() - since)
 
 
 class Receiver:
@@ -143,14 +149,18 @@ class Receiver:
 
     async def _archive_for_ever(self, every_seconds: float) -> None:
         while True:
+            ended: tuple[datetime, str] | None = None
             try:
-                await self._programs.value(self._dsn, "SELECT pg_switch_wal()")
+                row = (await self._programs.rows(self._dsn, _SWITCH))[0]
+                ended = at(row[0]), row[1]
             except WharfdError as error:
                 self._log.warning("log_switch_failed", reason=str(error))
             # The file that was just ended arrives within moments; look soon, and then again at leisure.
             await trio.sleep(min(2.0, every_seconds / 4))
             try:
                 await self.archive()
+                if ended is not None and self.state.last_archived >= ended[1]:
+                    self.state.settled_at = ended[0]
             except (WharfdError, OSError) as error:
                 self.state.reason = str(error)
                 self._log.error("log_archiving_failed", reason=str(error))
@@ -174,11 +184,14 @@ class Receiver:
                 size=self._segment_bytes,
                 there=None if known is None else known.sha16,
             )
-            self.state.last_archived = path.name
+        names = [name for name in (*archived, *(path.name for path in whole)) if is_segment(name)]
         self._storehouse.mirror_log(self._system, self._mirrored)
         for path in whole:  # and not one that arrived in the meantime
             path.unlink()
+        for path in self.incoming.glob("*.backup"):  # a note of the server's own; the catalogue tells more
+            path.unlink()
         self.note_waiting()
+        self.state.last_archived = max(names, default="")
         self.state.archived += len(whole)
         return len(whole)
 

@@ -31,10 +31,15 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """What a table held: `rows` seen by the snapshot; `exact` unless rows may go in the meantime."""
+    """What a table held: `rows` seen by the snapshot; `exact` unless rows may go in the meantime.
+
+    `hash` is over all rows, in any order, of a table whose rows never change; `newest` its greatest key.
+    """
 
     rows: int
     exact: bool = True
+    hash: int | None = None
+    newest: str | None = None
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -65,7 +70,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes: int = 16 << 20
     files: int = 0
     marker: Marker | None = None
-    newest: dict[str, str] = {}
     master_keys: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
     note: str = ""

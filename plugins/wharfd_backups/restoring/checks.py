@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
-
-import msgspec
-
-from wharfd import WharfdError
 
 from ..engine.programs import Programs
 from ..model.catalogue import Entry, Marker
+from .counts import TABLES, as_counted, missing
+from .outcome import Check, Failed, Skipped, one
 from .scratch import Scratch
-
-_SLACK = 50  # rows of a busy table that may go between its count and the point behind it
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One check: passed, failed with the reason, or skipped with the reason."""
-
-    name: str
-    outcome: str
-    said: str = ""
-
-
-class Failed(Exception):
-    """A check found something wrong."""
-
-
-class Skipped(Exception):
-    """A check cannot be made here."""
 
 
 async def check_all(
-    scratch: Scratch, programs: Programs, entry: Entry, *, at_marker: Marker | None
+    scratch: Scratch,
+    programs: Programs,
+    entry: Entry,
+    *,
+    at_marker: Marker | None,
+    changing: Collection[str] = (),
 ) -> list[Check]:
     """Make every check on a promoted server and return what they said; none raises."""
     database = entry.database
     wanted: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("tables_open", lambda: _tables_open(scratch, database)),
         ("counts_agree", lambda: _counts_agree(scratch, database)),
-        ("counts_as_marked", lambda: _as_marked(scratch, database, at_marker)),
+        ("counts_as_marked", lambda: as_counted(scratch, database, at_marker, changing)),
         ("visibility_map", lambda: _visibility(scratch, programs, database)),
         ("indexes_and_heap", lambda: _amcheck(scratch, programs, database)),
         ("foreign_keys", lambda: _foreign_keys(scratch, database)),
@@ -50,24 +35,8 @@ async def check_all(
     return [await one(name, check) for name, check in wanted]
 
 
-async def one(name: str, check: Callable[[], Awaitable[str]]) -> Check:
-    """Make one check; whatever it raises becomes its outcome."""
-    try:
-        return Check(name, "passed", await check())
-    except Skipped as why:
-        return Check(name, "skipped", str(why))
-    except (Failed, WharfdError) as why:
-        return Check(name, "failed", str(why))
-
-
-_TABLES = r"""SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'r' AND c.relpersistence = 'p'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%' ORDER BY 1"""
-
-
 async def _tables_open(scratch: Scratch, database: str) -> str:
-    tables = await scratch.ask(_TABLES, database)
+    tables = await scratch.ask(TABLES, database)
     invalid = await scratch.ask("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid", database)
     if invalid:
         raise Failed(f"the index {invalid[0][0]} is not valid")
@@ -77,7 +46,7 @@ async def _tables_open(scratch: Scratch, database: str) -> str:
 async def _counts_agree(scratch: Scratch, database: str) -> str:
     """Count by index and by table: a damaged visibility map makes an index-only scan see dead rows."""
     indexed = "AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid) ORDER BY"
-    tables = await scratch.ask(_TABLES.replace("ORDER BY", indexed), database)
+    tables = await scratch.ask(TABLES.replace("ORDER BY", indexed), database)
     by_index = "SET enable_seqscan = off; SET enable_bitmapscan = off; "
     by_table = "SET enable_indexonlyscan = off; SET enable_indexscan = off; SET enable_bitmapscan = off; "
     for start in range(0, len(tables), 100):
@@ -89,31 +58,6 @@ async def _counts_agree(scratch: Scratch, database: str) -> str:
             if seen[name] != count:
                 raise Failed(f"{name} has {seen[name]} rows, and {count} when counted by its index")
     return f"{len(tables)} tables, counted twice"
-
-
-# A row's transaction with its epoch: the next one less the row's age; of a frozen row, the first of all.
-_VISIBLE = """pg_visible_in_snapshot(greatest(3, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-  - age(xmin))::text::xid8, '{}'::pg_snapshot)"""
-
-
-async def _as_marked(scratch: Scratch, database: str, marker: Marker | None) -> str:
-    if marker is None:
-        raise Skipped("the restore went to a point at which nothing was counted")
-    there = {name: quoted for quoted, name in await scratch.ask(_TABLES, database)}
-    visible = _VISIBLE.format(marker.snapshot)
-    for name, tally in marker.tables.items():
-        if name not in there:
-            raise Failed(f"the table {name} had {tally.rows} rows and is not there")
-        if marker.lsn == "0/0":  # a dump holds exactly what its snapshot saw
-            count, newer = int((await scratch.ask(f"SELECT count(*) FROM {there[name]}", database))[0][0]), 0
-        else:
-            text = f"SELECT count(*) FILTER (WHERE {visible}), count(*) FROM {there[name]}"
-            count, every = map(int, (await scratch.ask(text, database))[0])
-            newer = every - count
-        slack = 0 if tally.exact else newer + _SLACK
-        if not tally.rows - slack <= count <= tally.rows:
-            raise Failed(f"{name} has {count} of the {tally.rows} rows it had")
-    return f"{len(marker.tables)} tables, {sum(t.rows for t in marker.tables.values())} rows"
 
 
 async def _visibility(scratch: Scratch, programs: Programs, database: str) -> str:
@@ -172,7 +116,7 @@ _CHAIN = """SELECT count(*), count(*) FILTER (WHERE before IS NOT NULL AND (seq 
 
 
 async def _audit_chain(scratch: Scratch, database: str) -> str:
-    if await _missing(scratch, database, "wharfd.audit_seals"):
+    if await missing(scratch, database, "wharfd.audit_seals"):
         raise Skipped("there is no audit log in this database")
     count, wrong = (await scratch.ask(_CHAIN, database))[0]
     if wrong != "0":
@@ -181,17 +125,13 @@ async def _audit_chain(scratch: Scratch, database: str) -> str:
 
 
 async def _master_keys(scratch: Scratch, database: str, entry: Entry) -> str:
-    if await _missing(scratch, database, "wharfd.data_keys"):
+    if await missing(scratch, database, "wharfd.data_keys"):
         raise Skipped("no secrets are sealed in this database")
     rows = await scratch.ask("SELECT DISTINCT kek_id FROM wharfd.data_keys", database)
     unknown = {row[0] for row in rows} - set(entry.master_keys)
     if unknown:
         raise Failed(f"secrets are sealed with the master key {unknown.pop()}, unknown to the catalogue")
     return f"sealed with {', '.join(entry.master_keys) or 'no key'}"
-
-
-async def _missing(scratch: Scratch, database: str, table: str) -> bool:
-    return bool((await scratch.ask(f"SELECT to_regclass('{table}') IS NULL", database))[0][0] == "t")
 
 
 async def page_checksums(scratch: Scratch, programs: Programs) -> Any:

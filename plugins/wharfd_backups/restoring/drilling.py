@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Collection
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
-from time import monotonic
 
 import msgspec
 import trio
 
 from wharfd import WharfdError
+from wharfd.contracts.daemon import Rehearsed
 
+from ..engine.taking import at
 from ..model.catalogue import Entry, Marker
-from ..model.targets import LATEST, Target, to_lsn
-from ..model.wal import lsn_of, segment_at
-from .checks import Check, Failed, check_all, one, page_checksums
+from ..model.targets import Target
+from ..model.wal import lsn_of
+from . import logfiles
+from .checks import check_all, page_checksums
+from .counts import missing
+from .outcome import Check, Failed, Skipped, one
 from .restore import Restored, Source, restore
-from .scratch import remove_folder
+from .scratch import Scratch, remove_folder
 from .unpacking import verify
 
 Hear = Callable[[str], None]
+Rehearse = Callable[[str, Path], Awaitable[Rehearsed]]
+_NEWEST_MARK = "SELECT max(at) FROM backups.marks"
+
+
+class Aim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a drill restores, and what is known of the moment it goes to.
+
+    `marker` was counted there; `newest_mark` is the last mark that the real database left before it;
+    `changing` are the tables whose rows may have gone since they were counted.
+    """
+
+    entry: Entry
+    target: Target
+    marker: Marker | None = None
+    newest_mark: datetime | None = None
+    changing: frozenset[str] = frozenset()
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -42,52 +61,28 @@ class Report(msgspec.Struct, kw_only=True):
     reached_at: str | None = None
 
 
-def pick(
-    entries: list[Entry], archived: Collection[str], chance: random.Random
-) -> tuple[Entry, Target, Marker | None]:
-    """Choose a backup and where to go from it: not always the newest, sometimes the very end of the log.
-
-    `archived` are the log files there are; a point in a file that is not there yet is no target.
-    """
-    if not entries:
-        raise WharfdError("there is no backup to try")
-    entry = chance.choice(entries)
-    if entry.method == "logical":
-        return entry, LATEST, entry.marker
-    markers = [
-        later.marker
-        for later in entries
-        if later.marker and later.system == entry.system and later.method == "physical"
-        and entry.end_lsn and lsn_of(later.marker.lsn) >= lsn_of(entry.end_lsn)
-        and segment_at(lsn_of(later.marker.lsn), later.timeline or 1, entry.segment_bytes).name in archived
-    ]  # fmt: skip
-    if not markers or (entry is entries[-1] and chance.random() < 0.25):
-        return entry, LATEST, None
-    marker = chance.choice(markers)
-    return entry, to_lsn(marker.lsn), marker
-
-
 async def drill(
     source: Source,
     folder: Path,
     root: Path,
-    entry: Entry,
-    target: Target,
-    marker: Marker | None,
+    aim: Aim,
     *,
+    rehearse: Rehearse | None = None,
     hear: Hear = lambda step: None,
 ) -> Report:
     """Restore, check and remove; the report says how it went, and nothing but a cancellation is raised."""
-    began, checks, error = monotonic(), list[Check](), ""
+    checks, error = list[Check](), ""
     restored: Restored | None = None
-    rto = 0.0
+    rpo: float | None = None
     try:
-        restored = await restore(source, target, folder, backup_id=entry.id, hear=hear)
-        rto = round(monotonic() - began, 3)
-        checks.append(Check("restored", "passed", f"to {target} in {rto} s"))
+        restored = await restore(source, aim.target, folder, backup_id=aim.entry.id, hear=hear, nice=15)
+        checks += _restored(source, restored)
         hear("checking")
         with restored.phases.timed("check"):
-            checks += await check_all(restored.scratch, source.programs, entry, at_marker=marker)
+            rpo = await _rpo(restored, aim)
+            checks += await _checks(source, restored, aim)
+        checks.append(await one("daemon_boots", lambda: _boots(restored, folder / "state", rehearse)))
+        with restored.phases.timed("check"):
             await restored.scratch.stop()
             scratch = restored.scratch
             checks.append(await one("page_checksums", lambda: page_checksums(scratch, source.programs)))
@@ -101,16 +96,17 @@ async def drill(
             await trio.to_thread.run_sync(_remove, folder, root)
     hear("removed")
     reached = None if restored is None else restored.reached_at
+    phases = {} if restored is None else restored.phases.seconds
     return Report(
-        backup=entry.id,
-        target=str(target),
+        backup=aim.entry.id,
+        target=str(aim.target),
         place=source.place.name,
         passed=not error and all(check.outcome != "failed" for check in checks),
         checks=checks,
-        phases={} if restored is None else restored.phases.seconds,
-        rto_seconds=rto,
-        rpo_seconds=_rpo(restored, target, marker),
-        bytes=entry.bytes,
+        phases=phases,
+        rto_seconds=round(sum(seconds for name, seconds in phases.items() if name != "check"), 3),
+        rpo_seconds=rpo,
+        bytes=aim.entry.bytes,
         log_files=0 if restored is None else restored.log_files,
         error=error,
         reached_lsn=None if restored is None else restored.reached_lsn,
@@ -118,22 +114,84 @@ async def drill(
     )
 
 
-def _rpo(restored: Restored | None, target: Target, marker: Marker | None) -> float | None:
-    """Return how much time before the target the last restored commit lies; None where it cannot be told."""
-    if restored is None or restored.reached_at is None:
-        return None
-    wanted = target.time or (marker.at if marker is not None else None)
-    if wanted is None:
-        return None
-    return max(0.0, (wanted - restored.reached_at) / timedelta(seconds=1))
+def _restored(source: Source, restored: Restored) -> list[Check]:
+    """Say what a restore that came this far has proven already: anything else would have ended it."""
+    entry, seconds = restored.entry, restored.phases.seconds
+    said = f"{entry.bytes} bytes from {source.place.name}, size and SHA-256 as in the catalogue"
+    found = [Check("fetched", "passed", f"{said}, {'decrypted' if entry.recipients else 'not encrypted'}")]
+    if entry.method == "physical":
+        found.append(Check("manifest", "passed", f"{entry.files} files of its size and checksum, no other"))
+        found.append(Check("log_whole", "passed", f"{restored.log_files} files in a row, each as archived"))
+    return [*found, Check("restored", "passed", f"to {restored.target} in {sum(seconds.values()):.1f} s")]
 
 
-def _remove(folder: Path, root: Path) -> None:
-    if folder.exists():
-        remove_folder(folder, root)
+async def _checks(source: Source, restored: Restored, aim: Aim) -> list[Check]:
+    scratch, database = restored.scratch, aim.entry.database
+    found = [await one("target_reached", lambda: _reached(restored, aim))]
+    if aim.entry.method == "physical":
+        found.append(await one("log_reads", lambda: logfiles.read_through(source.programs, restored)))
+        found.append(await one("newest_mark", lambda: _newest(scratch, database, aim)))
+    return found + await check_all(
+        scratch, source.programs, aim.entry, at_marker=aim.marker, changing=aim.changing
+    )
+
+
+async def _reached(restored: Restored, aim: Aim) -> str:
+    wanted, reached = aim.target.lsn, restored.reached_lsn
+    if wanted is not None and (reached is None or lsn_of(reached) < wanted):
+        raise Failed(f"recovery ended at {reached}, before {aim.target}")
+    if (await restored.scratch.ask("SELECT pg_is_in_recovery()"))[0][0] != "f":
+        raise Failed("the restored server was not promoted")
+    when = "an unknown time" if restored.reached_at is None else restored.reached_at.isoformat()
+    return f"promoted at {reached or 'the end of the dump'}, last commit at {when}"
+
+
+async def _newest(scratch: Scratch, database: str, aim: Aim) -> str:
+    """The last mark before the target must be there: not a minute of commits is missing."""
+    if aim.newest_mark is None:
+        raise Skipped("no mark of the real database is known before the target")
+    newest = await _mark(scratch, database)
+    if newest is None or newest < aim.newest_mark:
+        raise Failed(f"the newest mark is of {newest}, and {aim.newest_mark} was before the target")
+    return f"the mark of {newest.isoformat()} is there"
+
+
+async def _mark(scratch: Scratch, database: str) -> datetime | None:
+    if await missing(scratch, database, "backups.marks"):
+        return None
+    value = (await scratch.ask(_NEWEST_MARK, database))[0][0]
+    return at(value) if value else None
+
+
+async def _rpo(restored: Restored, aim: Aim) -> float | None:
+    """Return how long before the target the last restored commit lies; None where it cannot be told."""
+    wanted = aim.target.time or (aim.marker.at if aim.marker is not None else None)
+    marked = await _mark(restored.scratch, aim.entry.database)
+    reached = max(filter(None, (restored.reached_at, marked)), default=None)
+    if wanted is None or reached is None:
+        return None
+    return max(0.0, (wanted - reached) / timedelta(seconds=1))
+
+
+async def _boots(restored: Restored | None, folder: Path, rehearse: Rehearse | None) -> str:
+    """Start the daemon itself on the restored data, and open what is sealed in it."""
+    assert restored is not None
+    if rehearse is None:
+        raise Skipped("there is no daemon here to start on it")
+    with restored.phases.timed("boot"):
+        done = await rehearse(restored.scratch.dsn(restored.entry.database), folder)
+    if done.ready != 200:
+        raise Failed(f"the daemon came up on it, and said {done.ready} to /health/ready")
+    values = ", ".join(f"{count} of {column}" for column, count in done.opened.items()) or "none there"
+    return f"ready in {done.seconds} s; sealed values opened: {values}; {done.audit_checked} audit rows hold"
 
 
 async def verify_place(source: Source, entry: Entry) -> str:
     """Read a backup back from a place and compare every byte; raises `Damaged`."""
     await trio.to_thread.run_sync(verify, source.place, entry, source.identity)
     return f"{entry.id} in {source.place.name} is whole: {entry.files} files, {entry.bytes} bytes"
+
+
+def _remove(folder: Path, root: Path) -> None:
+    if folder.exists():
+        remove_folder(folder, root)

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -24,11 +25,16 @@ from ..model.wal import (
     is_history,
     is_segment,
     lsn_of,
+    lsn_text,
     path_to,
+    read_history,
     segment_at,
     segment_named,
 )
 from .unpacking import Damaged
+
+if TYPE_CHECKING:
+    from .restore import Restored
 
 _PARTIAL = ".partial"
 
@@ -215,6 +221,28 @@ async def _last_in(programs: Programs, path: Path) -> int | None:
         return lsn_of(last.split(b"lsn: ")[1].split(b",")[0].decode()) if last else None
 
     return await trio.to_thread.run_sync(read)
+
+
+async def read_through(programs: Programs, restored: Restored) -> str:
+    """Read every record from the backup's start to where recovery ended; raises `ProgramFailed`.
+
+    Recovery has read them too. This says so apart from it, and in the words of PostgreSQL's own reader.
+    """
+    entry, folder = restored.entry, restored.scratch.folder / "wal"
+    assert entry.start_lsn is not None
+    at, pieces = lsn_of(entry.start_lsn), []
+    last = max(segment_named(p.name, entry.segment_bytes) for p in folder.iterdir() if is_segment(p.name))
+    if last.timeline != entry.timeline:
+        for switch in read_history((folder / f"{last.timeline:08X}.history").read_text()):
+            if switch.timeline >= (entry.timeline or 1) and switch.lsn > at:
+                pieces.append((switch.timeline, at, switch.lsn))
+                at = switch.lsn
+    if restored.reached_lsn is not None and lsn_of(restored.reached_lsn) > at:
+        pieces.append((last.timeline, at, lsn_of(restored.reached_lsn)))
+    for timeline, start, end in pieces:
+        where = ["-p", str(folder), "-t", str(timeline), "-s", lsn_text(start), "-e", lsn_text(end)]
+        await programs.call("pg_waldump", "-q", *where)
+    return f"{sum(end - start for _, start, end in pieces)} bytes of records from {entry.start_lsn} on"
 
 
 def restore_command(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,12 +79,14 @@ async def restore(
     *,
     backup_id: str | None = None,
     pause: bool = False,
+    nice: int = 0,
     hear: Hear = lambda step: None,
     passed: Callable[[int], None] = lambda size: None,
 ) -> Restored:
     """Restore into a new folder and return the running server, which the caller stops.
 
     With `pause` the server stays read-only at the target; otherwise it is promoted and can be written to.
+    `nice` is how far it steps back behind everything else on the machine.
     Raises `Damaged` before anything is started when a single bit differs, `LogMissing` for a gap in the log,
     `ScratchFailed` when the target is not reached. What lies in the folder is then of no use.
     """
@@ -100,7 +101,7 @@ async def restore(
             f"{source.programs.version[0]}; name those of its version with [database] bin_dir"
         )
     make_folder(into, source.programs)
-    restored = Restored(entry, target, Scratch(into, source.programs, entry.superuser), Phases())
+    restored = Restored(entry, target, Scratch(into, source.programs, entry.superuser, nice=nice), Phases())
     try:
         if entry.method == "physical":
             await _physical(source, restored, pause, hear, passed)
@@ -156,7 +157,8 @@ async def _physical(
             settings["recovery_target_lsn"] = lsn_text(lsn)
     hear("gathered")
     with phases.timed("start"):
-        await trio.to_thread.run_sync(os.sync)
+        # Its own disk, and not every disk of the machine: somebody else may be writing there.
+        await trio.run_process(["sync", "-f", str(scratch.data)], check=False)
         await scratch.start(settings, recover=True)
     hear("started")
     with phases.timed("replay"):

@@ -6,6 +6,7 @@ server it comes from are touched.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -74,12 +75,13 @@ def remove_folder(folder: Path, root: Path) -> None:
 class Scratch:
     """A server on `folder/data`. Make it, `start` it, ask it, `stop` it."""
 
-    def __init__(self, folder: Path, programs: Programs, superuser: str) -> None:
+    def __init__(self, folder: Path, programs: Programs, superuser: str, *, nice: int = 0) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "log"
         self._programs = programs
         self.superuser = superuser
+        self._nice = nice
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: Path | None = None
 
@@ -106,6 +108,9 @@ class Scratch:
                 cwd=self.data,
                 **self._programs.confinement.options(),
             )
+        if self._nice:
+            with contextlib.suppress(ProcessLookupError):  # who waits for it is told
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
         (self.folder / "pid").write_text(str(self._process.pid))
 
     async def _prepare(self, settings: Mapping[str, str], recover: bool) -> None:

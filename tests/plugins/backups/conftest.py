@@ -36,8 +36,9 @@ INSERT INTO shop.items SELECT n, n, 'item ' || n FROM generate_series(1, 2000) n
 
 @pytest.fixture
 def short():
-    """A folder with a short path: sockets lie in it."""
-    folder = Path(tempfile.mkdtemp(prefix="wb-"))
+    """A folder with a short path: sockets lie in it. In memory where it can be: servers are made by the dozen."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="wb-", dir=memory if os.access(memory, os.W_OK) else None))
     yield folder
     shutil.rmtree(folder)
 
@@ -65,10 +66,11 @@ class World:
         return await take(order, house or self.house, self.programs, dsn, hear=hear)
 
     @asynccontextmanager
-    async def receiving(self, every=1.0):
-        facts = await server_facts(self.programs, self.dsn)
-        receiver = Receiver(
-            self.house, self.programs, self.dsn, self.incoming, PACKING,
+    async def receiving(self, every=1.0, kind=Receiver):
+        dsn = self.server.dsn("backup" if kind is Receiver else "superuser")
+        facts = await server_facts(self.programs, dsn)
+        receiver = kind(
+            self.house, self.programs, dsn, self.incoming, PACKING,
             system=facts.system, segment_bytes=facts.segment_bytes, log=_QUIET,
         )  # fmt: skip
         async with trio.open_nursery() as nursery:

@@ -3,13 +3,18 @@
 import os
 import signal
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import trio
 
+from wharfd_backups.engine.pushing import Pushed, switch_on
+from wharfd_backups.model.manifest import FileFacts, differences, read_manifest
 from wharfd_backups.model.targets import LATEST
 from wharfd_backups.restoring.drilling import verify_place
+
+from .conftest import open_world
 
 TAKER = Path(__file__).with_name("taker.py")
 STEPS = ["asked", "streaming", "writing", "based", "streamed", "copied", "entered_second", "entered"]
@@ -60,6 +65,57 @@ async def test_no_acknowledged_commit_is_lost_when_the_server_is_killed(world):
         count = int((await done.scratch.ask("SELECT count(*) FROM shop.orders", "wharfd"))[0][0])
         assert acknowledged > 50
         assert count - 2000 in (acknowledged, acknowledged + 10)  # one more may have been on its way
+
+
+@pytest.mark.faults
+async def test_with_archive_command_alone_less_than_a_minute_is_lost_with_the_machine(short):
+    """kill -9 under load; neither the data folder nor what waits beside it is there for the restore."""
+    every, acknowledged, run_on = 5.0, [], 25
+    async with open_world(short) as world:
+        assert await switch_on(world.programs, world.server.dsn("superuser"), world.incoming)
+    async with open_world(short, tables=None) as world, world.receiving(every=every, kind=Pushed) as receiver:
+        await world.back_up()
+        began = trio.current_time()
+        while trio.current_time() < began + run_on:
+            await world.sql("INSERT INTO shop.orders (paid_at) VALUES (now())")
+            acknowledged.append(trio.current_time())
+        killed = int((world.server.data_dir / "postmaster.pid").read_text().split("\n")[0])
+        os.kill(killed, signal.SIGKILL)
+        at = trio.current_time()
+        assert receiver.state.receiving
+        async with world.restored(LATEST) as done:
+            count = int((await done.scratch.ask("SELECT count(*) FROM shop.orders", "wharfd"))[0][0]) - 2000
+    lost = [one for one in acknowledged[count:]]
+    seconds = at - lost[0] if lost else 0.0
+    print(f"archive_command, a file every {every} s: {len(lost)} of {len(acknowledged)} lost, {seconds:.1f} s")
+    assert count > 0
+    assert seconds < 60
+
+
+@pytest.mark.faults
+async def test_combining_launders_a_flipped_byte_and_our_verifier_sees_it_before(world):
+    """Why incremental backups are not made: pg_verifybackup passes what pg_combinebackup made of damage."""
+    await world.sql("ALTER SYSTEM SET summarize_wal = on", "superuser")
+    await world.sql("SELECT pg_reload_conf()", "superuser")
+    full, incremental, both = (world.folder / name for name in ("full", "incremental", "both"))
+    options = ["-c", "fast", "--manifest-checksums=SHA256", "-w", "-d", world.dsn]
+    await world.programs.call("pg_basebackup", "-D", str(full), *options)
+    await world.sql("INSERT INTO shop.orders DEFAULT VALUES")
+    await world.programs.call(
+        "pg_basebackup", "-D", str(incremental), f"--incremental={full}/backup_manifest", *options
+    )
+    path = (await world.sql("SELECT pg_relation_filepath('shop.items')"))[0][0]
+    raw = bytearray((full / path).read_bytes())
+    raw[5000] ^= 0x10
+    (full / path).write_bytes(raw)
+    await world.programs.call("pg_combinebackup", str(full), str(incremental), "-o", str(both))
+    await world.programs.call("pg_verifybackup", "-n", str(both))  # it says that all is well
+    manifest = read_manifest((full / "backup_manifest").read_bytes())
+    seen = {
+        name: FileFacts((full / name).stat().st_size, sha256((full / name).read_bytes()).hexdigest())
+        for name in manifest.files
+    }
+    assert differences(manifest, seen) == [f"{path} has other bytes than it had: its checksum does not fit"]
 
 
 @pytest.mark.faults

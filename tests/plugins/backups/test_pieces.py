@@ -3,6 +3,7 @@
 import io
 import struct
 import tarfile
+import time
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from wharfd import Folder, Packing, StorageError
 from wharfd_backups.engine.extras import WillNotKeep, pack_files
 from wharfd_backups.engine.programs import without_password
-from wharfd_backups.engine.receiving import Receiver, keep_log_file
+from wharfd_backups.engine.pushing import archive_command
+from wharfd_backups.engine.receiving import LogState, Receiver, keep_log_file
 from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.engine.tarfeed import BrokenStream, TarFeed, Watcher
 from wharfd_backups.restoring.logfiles import restore_command
@@ -121,6 +123,35 @@ def test_restore_command_says_1_only_for_a_file_that_is_not_there(tmp_path, ther
         restore_command(folder).replace("%f", NAME).replace("%p", str(tmp_path / target)).replace("%%", "%")
     )
     assert subprocess.run(["sh", "-c", command], check=False, capture_output=True).returncode == code
+
+
+def run_archive_command(folder, source, name=NAME):
+    import subprocess
+
+    command = archive_command(folder).replace("%f", name).replace("%p", str(source)).replace("%%", "%")
+    return subprocess.run(["sh", "-c", command], check=False, capture_output=True).returncode
+
+
+def test_archive_command_says_0_or_1_and_never_overwrites(tmp_path):
+    folder, source = tmp_path / "it's 100% wal", tmp_path / "source"
+    source.write_bytes(b"first")
+    assert run_archive_command(folder, source) == 1  # no such folder: not above 125, which nobody would count
+    folder.mkdir()
+    assert run_archive_command(folder, source) == 0
+    assert run_archive_command(folder, source) == 0  # again, after a crash
+    source.write_bytes(b"other")
+    assert run_archive_command(folder, source) == 1
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(NAME, b"first")]
+    assert run_archive_command(folder, tmp_path / "gone", "000000010000000000000006") == 1
+
+
+def test_a_log_file_that_the_server_keeps_back_counts_as_waiting():
+    state = LogState(oldest_waiting_at=time.time() - 10, oldest_ready_at=time.time() - 100)
+    assert 99 < state.waiting_seconds() < 160
+    state.oldest_ready_at = None
+    assert 9 < state.waiting_seconds() < 60
+    state.oldest_waiting_at = None
+    assert state.waiting_seconds() == 0  # an idle server archives nothing for hours, and all is well
 
 
 @pytest.mark.parametrize("name", ["master.key", "admin.token", "backup-identity.txt", "tls.key"])
