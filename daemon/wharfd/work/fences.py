@@ -21,17 +21,28 @@ class FenceText(Text):
 
         A row is only ever claimed once by the jobs in hand, so for a key of one column it is enough that
         both key and claim are among those given. A claim is NULL unless the row is running; naming the
-        state here would make the planner read the index of all running rows.
+        state here would make the planner read the index of all running rows. IS TRUE keeps it from making
+        a join of the subquery, which it would work off row by row.
         """
-        terms = [
-            f"w.{column} = ANY (${i}::{kind}[])"
-            for i, (column, kind) in enumerate(self.columns.key.items(), 1)
-        ]
-        terms.append(f"w.claim = ANY (${self.next}::bigint[])")
+        terms = [self.given_key("w"), f"w.claim = ANY (${self.next}::bigint[])"]
         if len(self.key) > 1:
             named = ", ".join(f"f.{column}" for column in (*self.key, "claim"))
-            terms.append(f"({self.keys('w')}, w.claim) IN (SELECT {named} FROM {self.given()})")
+            terms.append(f"(({self.keys('w')}, w.claim) IN (SELECT {named} FROM {self.given()})) IS TRUE")
         return " AND ".join(terms)
+
+    def given_key(self, alias: str) -> str:
+        """Say that each column of a row's key is among those given, so that the index of the key is used.
+
+        In a key of several columns one of them may be the same for all rows in hand. The planner counts
+        each copy, believes that half of the table is wanted, and reads all of it; hence the subqueries,
+        into which it does not look.
+        """
+        arrays = [f"${i}::{kind}[]" for i, kind in enumerate(self.columns.key.values(), 1)]
+        if len(self.key) > 1:
+            arrays = [f"ARRAY(SELECT unnest({array}))" for array in arrays]
+        return " AND ".join(
+            f"{alias}.{column} = ANY ({array})" for column, array in zip(self.key, arrays, strict=True)
+        )
 
     def done(self) -> Statement:
         """Finish rows well: mark them, or delete them where nobody wants to keep them."""
@@ -46,7 +57,6 @@ SET state = 'done', claim = NULL, lease_until = NULL, last_error = NULL, finishe
         given = self.given(
             "state::text", "attempts::int", "delay::float8", "until::timestamptz", "error::text", "note::bool"
         )
-        some = next(iter(self.columns.key.items()))
         return self.named(
             "settle",
             f"""UPDATE {self.table} w
@@ -56,7 +66,7 @@ SET state = f.state, attempts = f.attempts, claim = NULL, lease_until = NULL,
   history = CASE WHEN f.note THEN {history("w", "f.state", "f.error")} ELSE w.history END,
   finished_at = CASE WHEN f.state IN ('buried', 'cancelled') THEN now() END
 FROM {given}
-WHERE {self.same("w", "f")} AND w.claim = f.claim AND w.{some[0]} = ANY ($1::{some[1]}[])
+WHERE {self.same("w", "f")} AND w.claim = f.claim AND {self.given_key("w")}
 RETURNING {self.keys("w")}""",
         )
 

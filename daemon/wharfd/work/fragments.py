@@ -66,13 +66,14 @@ def among(alias: str, source: str, key: Iterable[str]) -> str:
     """Return the SQL that says that a row is one of those in a CTE, without a join.
 
     A plan is made once and kept; made while a table was nearly empty, a join would read the whole table once
-    per row when it has grown. This reads it once at the very worst.
+    per row when it has grown. This reads it once at the very worst. IS TRUE keeps the last part from being
+    made a join after all.
     """
     columns = list(key)
     terms = [f"{alias}.{column} = ANY (ARRAY(SELECT {column} FROM {source}))" for column in columns]
     if len(columns) > 1:
         ours = ", ".join(f"{alias}.{column}" for column in columns)
-        terms.append(f"({ours}) IN (SELECT {', '.join(columns)} FROM {source})")
+        terms.append(f"(({ours}) IN (SELECT {', '.join(columns)} FROM {source})) IS TRUE")
     return " AND ".join(terms)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from wharfd import Queries, Record, Transaction, sql
 
-# The id follows from batch and index: the same order always has the same one.
+# The id follows from batch and index: the same order always has the same one. The indexes stand there twice, so
+# that only these rows are read even while nothing is known of a batch that was loaded a moment ago.
 RECORD = sql(
     "record_orders",
     """INSERT INTO orders.orders (id, owner, batch, idx, client_ref, account, currency, amount, executor,
@@ -14,7 +15,7 @@ RECORD = sql(
     SELECT 'ord_' || substr($3, 5) || '_' || lpad(i.idx::text, 7, '0'), i.owner, i.batch, i.idx, i.client_ref,
       i.account, i.currency, i.amount, $4, g.external_id, i.payload, g.result::jsonb
     FROM unnest($2::int[], $5::text[], $6::text[]) AS g (idx, external_id, result)
-    JOIN orders.items i ON i.batch = $1 AND i.idx = g.idx
+    JOIN orders.items i ON i.batch = $1 AND i.idx = g.idx AND i.idx = ANY ($2::int[])
     WHERE i.client_ref IS NULL OR EXISTS (SELECT FROM orders.refs r WHERE r.owner = i.owner
       AND r.client_ref = i.client_ref AND r.batch = i.batch AND r.idx = i.idx)
     ON CONFLICT DO NOTHING

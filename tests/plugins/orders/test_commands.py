@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 
 import msgspec
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from wharfd import Client, WharfdError
 from wharfd_orders.commands import COMMANDS
-
-LOGGED = re.compile(r"(\x1b\[\d+m)*(20\d\d-|\[(\x1b\[\d+m)*(debug|info|warning|error) )")
-
-
-def without_log(text):
-    """Leave out what the daemon, in the same process, logs meanwhile."""
-    return "".join(line for line in text.splitlines(keepends=True) if not LOGGED.match(line))
 
 
 @pytest.fixture
@@ -35,9 +28,10 @@ def cli(orders, capsys):
         capsys.readouterr()
         code = await trio.to_thread.run_sync(command.run, arguments, client)
         out = capsys.readouterr()
-        return code, without_log(out.out), out.err
+        return code, out.out, out.err
 
-    return run
+    with capture_logs():  # the daemon is in this process, and its log would stand between what is printed
+        yield run
 
 
 async def test_from_a_file_to_its_results(orders, kit, cli, tmp_path):
