@@ -17,6 +17,7 @@ import argparse
 import base64
 import hmac
 import json
+import os
 import re
 import selectors
 import shutil
@@ -193,6 +194,12 @@ class Chain:
         self.api, self.ingest = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
+    def cpu(self) -> float:
+        """Return the seconds of processor time the daemon has used."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """Stop the daemon."""
         if self.process is not None:
@@ -284,11 +291,23 @@ def measure(chain: Chain, receiver: int, rates: list[int], seconds: float) -> No
     """Run each rate and print its rows."""
     due_at, _ = send(chain.ingest, 50, 2.0)  # plans, caches and connections
     collect(receiver, set(due_at))
-    heads = ("rate", "accepted", "delivered", "p50 ms", "p95 ms", "p99 ms", "answer p50", "answer p99")
+    heads = (
+        "rate",
+        "accepted",
+        "delivered",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "answer p50",
+        "answer p99",
+        "daemon cpu",
+    )
     print("".join(f"{head:>12}" for head in heads))
     steps = []
     for rate in rates:
+        before = chain.cpu()
         due_at, answered = send(chain.ingest, rate, seconds)
+        cpu = (chain.cpu() - before) / seconds
         arrived = collect(receiver, set(due_at))
         ages = sorted(arrived[key] - due for key, due in due_at.items() if key in arrived)
         answered.sort()
@@ -300,7 +319,9 @@ def measure(chain: Chain, receiver: int, rates: list[int], seconds: float) -> No
             part(answered, 0.99),
         ]
         print(
-            f"{rate:>10}/s{len(answered):>12}{len(ages):>12}" + "".join(f"{x:>12.1f}" for x in figures),
+            f"{rate:>10}/s{len(answered):>12}{len(ages):>12}"
+            + "".join(f"{x:>12.1f}" for x in figures)
+            + f"{cpu:>12.0%}",
             flush=True,
         )
         steps.append((rate, len(due_at)))

@@ -34,6 +34,7 @@ from .model.rows import DeliveryRow
 from .recovering import CancelAll, Recover, cancel_all, recover
 from .routes import routes
 from .sending.sender import QUEUES, SWEEP_SECONDS, Sender, deliver, sweep
+from .store.asking import Asking
 from .store.endpoints import ENDPOINTS, SECRETS
 
 MOST_TRIES = 50  # the largest budget a person may ask for
@@ -152,5 +153,5 @@ async def provision(ctx: PluginContext[Settings]) -> None:
     """Load the key that secrets are sealed with, and make the sender."""
     await ctx.secrets.prepare(SECRETS, ENDPOINTS)
     ctx.state["policy"] = ctx.settings.network()
-    ctx.state["targets"] = {}
+    ctx.state["asking"] = Asking()
     ctx.state["sender"] = Sender(ctx)
