@@ -6,6 +6,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import trio
+
 from wharfd import (
     AlertRule,
     Command,
@@ -154,4 +156,20 @@ async def provision(ctx: PluginContext[Settings]) -> None:
     await ctx.secrets.prepare(SECRETS, ENDPOINTS)
     ctx.state["policy"] = ctx.settings.network()
     ctx.state["asking"] = Asking()
-    ctx.state["sender"] = Sender(ctx)
+    ctx.state["sender"] = sender = Sender(ctx)
+    await sender.shares.beat()
+
+
+@hookimpl
+async def run(ctx: PluginContext[Settings], task_status: trio.TaskStatus[None]) -> None:
+    """Keep this daemon known as one that sends."""
+    sender: Sender = ctx.state["sender"]
+    await sender.shares.run(started=task_status.started)
+
+
+@hookimpl
+async def cleanup(ctx: PluginContext[Settings]) -> None:
+    """Leave this daemon's share of the sending to the others."""
+    sender: Sender | None = ctx.state.get("sender")
+    if sender is not None:
+        await sender.shares.leave()
