@@ -10,9 +10,12 @@ is known to the others after `BEAT_SECONDS` at the latest; until then an endpoin
 
 from __future__ import annotations
 
+import socket
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
 
 import trio
 
@@ -47,7 +50,7 @@ class Shares:
 
     def __init__(self, ctx: PluginContext[Settings]) -> None:
         self._ctx = ctx
-        self._id = new_id("snd")
+        self._id = own_id(ctx.state_dir)
         self.daemons = 1
         self.place = 0
         self._kept: dict[str, tuple[Endpoint, Endpoint]] = {}
@@ -93,6 +96,14 @@ class Shares:
         )
         self._kept[endpoint.id] = (endpoint, part)
         return part
+
+
+def own_id(state_dir: Path | None) -> str:
+    """Return the same id for a daemon that is started again, so that it takes its own share over at once."""
+    if state_dir is None:
+        return new_id("snd")
+    place = f"{socket.gethostname()}\0{state_dir.resolve()}"
+    return f"snd_{blake2b(place.encode(), digest_size=13).hexdigest()}"
 
 
 def share(most: int, daemons: int, place: int, endpoint_id: str) -> int:
