@@ -24,6 +24,7 @@ from . import (
     stopped_process,
     storms,
     two_daemons,
+    webhook_sending,
 )
 
 _TABLE = (
@@ -49,6 +50,7 @@ _TABLE = (
     disk_full.DATA,
     clock.SCENARIO,
     reload.SCENARIO,
+    webhook_sending.SCENARIO,
     mixed.SCENARIO,
 )
 SCENARIOS: dict[str, Scenario] = {one.name: one for one in _TABLE}

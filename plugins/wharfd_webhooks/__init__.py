@@ -6,6 +6,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import trio
+
 from wharfd import (
     AlertRule,
     Command,
@@ -34,6 +36,7 @@ from .model.rows import DeliveryRow
 from .recovering import CancelAll, Recover, cancel_all, recover
 from .routes import routes
 from .sending.sender import QUEUES, SWEEP_SECONDS, Sender, deliver, sweep
+from .store.asking import Asking
 from .store.endpoints import ENDPOINTS, SECRETS
 
 MOST_TRIES = 50  # the largest budget a person may ask for
@@ -152,5 +155,21 @@ async def provision(ctx: PluginContext[Settings]) -> None:
     """Load the key that secrets are sealed with, and make the sender."""
     await ctx.secrets.prepare(SECRETS, ENDPOINTS)
     ctx.state["policy"] = ctx.settings.network()
-    ctx.state["targets"] = {}
-    ctx.state["sender"] = Sender(ctx)
+    ctx.state["asking"] = Asking()
+    ctx.state["sender"] = sender = Sender(ctx)
+    await sender.shares.beat()
+
+
+@hookimpl
+async def run(ctx: PluginContext[Settings], task_status: trio.TaskStatus[None]) -> None:
+    """Keep this daemon known as one that sends."""
+    sender: Sender = ctx.state["sender"]
+    await sender.shares.run(started=task_status.started)
+
+
+@hookimpl
+async def cleanup(ctx: PluginContext[Settings]) -> None:
+    """Leave this daemon's share of the sending to the others."""
+    sender: Sender | None = ctx.state.get("sender")
+    if sender is not None:
+        await sender.shares.leave()

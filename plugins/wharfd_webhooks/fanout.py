@@ -4,7 +4,7 @@ event."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from wharfd.contracts.webhooks import OPERATIONAL_TYPES
 from .config import Settings
 from .model.endpoint import Target
 from .sending.sender import QUEUES
-from .store import messages
+from .store.asking import Asking
 from .store.messages import Message, Planned
 
 
@@ -60,19 +60,14 @@ def _published(envelope: Envelope) -> Published:
 
 
 async def spread(ctx: PluginContext[Settings], tx: Transaction, published: Sequence[Published]) -> int:
-    """Keep messages, make their deliveries with a few statements, and return how many there are."""
+    """Keep messages, make their deliveries, and return how many there are: mostly one statement."""
     if not published:
         return 0
-    known: MutableMapping[tuple[str, int], Target] = ctx.state["targets"]
-    await messages.add(tx, [one.message for one in published])
-    asked = await messages.asking(tx, [(one.message, one.but_not) for one in published], known)
-    planned = [
-        delivery
-        for one, targets in zip(published, asked, strict=True)
-        if targets
-        for delivery in plan(one, targets)
-    ]
-    await messages.deliver(tx, planned)
+    asking: Asking = ctx.state["asking"]
+    by_id = {one.message.id: one for one in published}
+    planned = await asking.spread(
+        tx, [one.message for one in published], lambda message, targets: plan(by_id[message.id], targets)
+    )
     wake(ctx, tx, planned)
     ctx.metrics["fanned_out_total"].inc(len(planned))
     return len(planned)
@@ -80,12 +75,14 @@ async def spread(ctx: PluginContext[Settings], tx: Transaction, published: Seque
 
 def plan(one: Published, targets: Sequence[Target]) -> list[Planned]:
     """Choose the targets whose filter lets the payload through; ids sort by the time of the event."""
+    if not targets:
+        return []
     at_ms = int(one.occurred_at.timestamp() * 1000)
     payload = msgspec.json.decode(one.message.body)
     return [
         Planned(new_id("dlv", at_ms=at_ms), one.message, target, target.order_key(payload))
         for target in targets
-        if target.wants(payload)
+        if target.id != one.but_not and target.wants(payload)
     ]
 
 

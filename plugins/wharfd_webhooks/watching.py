@@ -12,6 +12,7 @@ from wharfd import (
     Metric,
     PluginContext,
     RetentionRule,
+    new_id,
     sql,
 )
 from wharfd.contracts.webhooks import OPERATIONAL_TYPES, DeliveryExhausted
@@ -21,6 +22,11 @@ from .sending.sender import QUEUES
 from .store import senders
 
 _LATE_SECONDS = 300.0
+_FAILING_SHARE = 0.1
+_RATE_SECONDS = 900.0
+_RATE_LEAST = 20  # fewer say nothing about a share
+_RATE_SAMPLE = 10_000
+_CERTIFICATE_DAYS = 21
 _UNFINISHED = "('ready', 'running', 'held')"
 
 METRICS = (
@@ -38,6 +44,30 @@ FAILING = sql(
      WHERE (status = 'active' AND failure_count >= $1)
         OR (status = 'disabled' AND first_failed_at IS NOT NULL AND status_at > now() - interval '1 day')
      ORDER BY id LIMIT 100
+    """,
+)
+
+ENDING = sql(
+    "ending_certificates",
+    """
+    SELECT id, tls_ends_at, tls_ends_at <= now() AS ended FROM webhooks.endpoints
+     WHERE tls_ends_at < now() + make_interval(days => $1) AND status <> 'deleted'
+     ORDER BY tls_ends_at LIMIT 100
+    """,
+)
+
+# Ids sort by time: the newest deliveries that were tried, and how their last try went.
+FAILURE_RATE = sql(
+    "failure_rate",
+    """
+    SELECT count(*) AS tried, count(*) FILTER (WHERE last.outcome = 'failed') AS failed
+      FROM (SELECT d.id, d.created_at FROM webhooks.deliveries d
+             WHERE d.id > $1 AND d.created_at > now() - make_interval(secs => $2) AND d.trigger <> 'test'
+             ORDER BY d.id DESC LIMIT $3) d
+     CROSS JOIN LATERAL (
+       SELECT a.outcome FROM webhooks.attempts a
+        WHERE a.delivery_id = d.id AND a.delivery_at = d.created_at AND a.outcome <> 'started'
+        ORDER BY a.number DESC LIMIT 1) last
     """,
 )
 
@@ -83,6 +113,20 @@ def alerts() -> list[AlertRule]:
             for_seconds=120.0,
             runbook="docs/webhooks.md#deliveries-are-late",
         ),
+        AlertRule(
+            name="deliveries_failing",
+            summary=f"More than {_FAILING_SHARE:.0%} of the webhook deliveries fail",
+            check=find_failure_rate,
+            for_seconds=60.0,
+            runbook="docs/webhooks.md#many-deliveries-fail",
+        ),
+        AlertRule(
+            name="certificate_ends",
+            summary=f"A certificate of a webhook endpoint ends within {_CERTIFICATE_DAYS} days",
+            check=find_ending,
+            every_seconds=3600.0,
+            runbook="docs/webhooks.md#a-certificate-ends",
+        ),
     ]
 
 
@@ -96,6 +140,32 @@ async def find_failing(ctx: PluginContext[Settings]) -> list[Finding]:
             key=row["id"],
         )
         for row in await ctx.db.fetch(FAILING, ctx.settings.open_after)
+    ]
+
+
+async def find_failure_rate(ctx: PluginContext[Settings]) -> list[Finding]:
+    """Find whether more than a tenth of the newest deliveries failed at their last try."""
+    since_ms = int(ctx.now().timestamp() * 1000) - int(_RATE_SECONDS * 1000)
+    row = await ctx.db.read.fetchrow(FAILURE_RATE, new_id("dlv", at_ms=since_ms), _RATE_SECONDS, _RATE_SAMPLE)
+    if row is None or row["tried"] < _RATE_LEAST or row["failed"] <= row["tried"] * _FAILING_SHARE:
+        return []
+    share = row["failed"] / row["tried"]
+    return [
+        Finding(
+            f"{row['failed']} of the last {row['tried']} deliveries failed ({share:.0%})", value=share * 100
+        )
+    ]
+
+
+async def find_ending(ctx: PluginContext[Settings]) -> list[Finding]:
+    """Find endpoints one of whose certificates ends soon or has ended."""
+    return [
+        Finding(
+            f"endpoint {row['id']}: a certificate {'ended' if row['ended'] else 'ends'} on "
+            f"{row['tls_ends_at']:%Y-%m-%d}",
+            key=row["id"],
+        )
+        for row in await ctx.db.read.fetch(ENDING, _CERTIFICATE_DAYS)
     ]
 
 

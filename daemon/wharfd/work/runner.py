@@ -33,6 +33,7 @@ _AHEAD_SECONDS = 0.2  # how much work is kept in hand
 _UNWRITTEN_LIMIT = 4 * CLAIM_LIMIT  # no more is claimed while so many outcomes wait to be written
 _YIELD_SECONDS = 0.002  # a worker whose handlers never wait lets others run this often
 _GIVE_BACK_SECONDS = 5.0
+_RINGING_SECONDS = 0.02  # an idle queue asks when the next row is due only after so much silence
 _log = structlog.get_logger("wharfd.work.runner")
 
 
@@ -202,6 +203,9 @@ class Runner:
 
         Rows that are due right after a claim were not for us: the queue is paused, or others have them.
         """
+        if await self._bell.wait(_RINGING_SECONDS):  # under load it rings again before a look would be back
+            self._pause = POLL_SECONDS[0]
+            return
         fresh = True
         while not self._stopping.is_set():
             wait = self._pause * random.uniform(0.8, 1.2)  # noqa: S311

@@ -19,6 +19,8 @@ from ..config import Settings
 QUEUE = "events"
 # Together with the batch itself this bounds how late an event is worked while the workers keep up.
 _PACE_SECONDS = 0.02
+_CALM_PACE_SECONDS = 0.004  # while the event loop is on time: small batches then cost nobody anything
+_CALM_SECONDS = 0.003
 _BUSY_PACE_SECONDS = 0.05
 _BUSY_ROWS = 20
 _LATE_SECONDS = 0.008
@@ -46,9 +48,14 @@ class News:
             self._something = trio.Event()
             rows, self._rows = self._rows, 0
             ctx.work.wake(None, QUEUE, rows=rows)
-            due = trio.current_time() + (_BUSY_PACE_SECONDS if rows >= _BUSY_ROWS else _PACE_SECONDS)
+            due = trio.current_time() + self._pace(rows)
             await trio.sleep_until(due)
             self.late_seconds = 0.7 * self.late_seconds + 0.3 * (trio.current_time() - due)
+
+    def _pace(self, rows: int) -> float:
+        if rows >= _BUSY_ROWS:
+            return _BUSY_PACE_SECONDS
+        return _CALM_PACE_SECONDS if self.late_seconds < _CALM_SECONDS else _PACE_SECONDS
 
     async def give_way(self, worked_seconds: float) -> None:
         """Rest after work while accepting needs the machine; returns at once when it does not."""

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from wharfd import ClientCertificate
+
 from .filters import Test, compile_filter, path_steps, walk
 from .filters import found as leads_somewhere
 from .health import Health
@@ -74,6 +76,8 @@ class Endpoint:
     health: Health
     rest_until: float | None
     keys: tuple[SigningKey, ...] = field(repr=False, default=())
+    ca: str | None = field(repr=False, default=None)
+    client_certificate: ClientCertificate | None = field(repr=False, default=None)
 
     @property
     def origin(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from wharfd import FieldError, Invalid, OutboundError, PluginContext
@@ -12,14 +13,20 @@ from ..model.filters import FilterError, compile_filter, path_steps
 from ..model.keys import SigningKey, new_key, read_key
 from ..model.patterns import MAX_PATTERNS, pattern_problem
 from ..model.signing import header_problems
+from ..model.tls import TlsProblem, authorities_end, check_client_key, client_certificate_ends
 from ..store.endpoints import NewEndpoint
 
 _SHORTEST_TIMEOUT = 0.1
 _FASTEST = 10_000.0
 
 
-def check_endpoint(ctx: PluginContext[Settings], endpoint: NewEndpoint) -> list[FieldError]:
-    """Return what is wrong with an endpoint, as far as that is possible without asking the network."""
+def check_endpoint(
+    ctx: PluginContext[Settings], endpoint: NewEndpoint, *, tls: bool = True
+) -> list[FieldError]:
+    """Return what is wrong with an endpoint, as far as that is possible without asking the network.
+
+    `tls` False leaves its certificates alone: one that has ended must not keep the rest from being changed.
+    """
     problems: list[FieldError] = []
     try:
         ctx.http.vet_url(endpoint.url, policy=ctx.state["policy"])
@@ -30,6 +37,8 @@ def check_endpoint(ctx: PluginContext[Settings], endpoint: NewEndpoint) -> list[
     for name, sentence in header_problems(endpoint.headers).items():
         problems.append(FieldError(f"headers.{name}" if name else "headers", sentence))
     problems += _check_limits(ctx.settings, endpoint)
+    if tls:
+        problems += _check_tls(endpoint, ctx.now())
     return problems
 
 
@@ -70,6 +79,43 @@ def _check_limits(settings: Settings, endpoint: NewEndpoint) -> list[FieldError]
     if endpoint.timeout_seconds is not None and not _SHORTEST_TIMEOUT <= endpoint.timeout_seconds <= longest:
         problems.append(FieldError("timeoutSeconds", f"must be between {_SHORTEST_TIMEOUT} and {longest:g}"))
     return problems
+
+
+def _check_tls(endpoint: NewEndpoint, now: datetime) -> list[FieldError]:
+    problems = []
+    given = [endpoint.ca, endpoint.client_certificate, endpoint.client_key]
+    if any(text is not None for text in given) and endpoint.url.lower().startswith("http://"):
+        problems.append(FieldError("url", "must begin with https:// when ca or clientCertificate are given"))
+    if endpoint.ca is not None:
+        try:
+            authorities_end(endpoint.ca, now)
+        except TlsProblem as problem:
+            problems.append(FieldError("ca", str(problem)))
+    if endpoint.client_certificate is None:
+        if endpoint.client_key is not None:
+            problems.append(FieldError("clientCertificate", "is missing: a clientKey needs its certificate"))
+        return problems
+    try:
+        client_certificate_ends(endpoint.client_certificate, now)
+    except TlsProblem as problem:
+        return [*problems, FieldError("clientCertificate", str(problem))]
+    if endpoint.client_key is None:
+        return [*problems, FieldError("clientKey", "is missing: a clientCertificate needs its key")]
+    try:
+        check_client_key(endpoint.client_certificate, endpoint.client_key)
+    except TlsProblem as problem:
+        problems.append(FieldError("clientKey", str(problem)))
+    return problems
+
+
+def tls_ends(endpoint: NewEndpoint, now: datetime) -> datetime | None:
+    """Return when the first of the endpoint's certificates ends; they were checked before."""
+    ends = []
+    if endpoint.ca is not None:
+        ends.append(authorities_end(endpoint.ca, now))
+    if endpoint.client_certificate is not None:
+        ends.append(client_certificate_ends(endpoint.client_certificate, now))
+    return min(ends, default=None)
 
 
 def key_given_or_made(secret: str | None, kind: Any, field: str = "secret") -> SigningKey:

@@ -27,11 +27,12 @@ from ..config import Settings
 from ..recovering import CancelAll
 from ..store import endpoints as store
 from ..store.endpoints import NewEndpoint
-from .checking import check_endpoint, key_given_or_made
+from .checking import check_endpoint, key_given_or_made, tls_ends
 from .shapes import HIDDEN, EndpointIn, EndpointOut, EndpointPatch, endpoint_out
 
 READ, WRITE = "webhooks:read", "webhooks:write"
 CHANGES = Rate(calls=120, seconds=60.0)
+TLS_FIELDS = frozenset({"url", "ca", "client_certificate", "client_key"})
 
 
 class EndpointQuery(msgspec.Struct, kw_only=True):
@@ -111,11 +112,15 @@ async def create(ctx: PluginContext[Settings], request: Request) -> EndpointOut:
         at_most_once=given.at_most_once,
         rate_per_second=given.rate_per_second,
         timeout_seconds=given.timeout_seconds,
+        ca=given.ca,
+        client_certificate=given.client_certificate,
+        client_key=given.client_key,
         status="active" if given.active else "disabled",
     )
     problems = check_endpoint(ctx, endpoint)
     if problems:
         raise Invalid(*problems)
+    endpoint = replace(endpoint, tls_ends_at=tls_ends(endpoint, ctx.now()))
     key = key_given_or_made(given.secret, given.signing)
     async with ctx.db.transaction() as tx:
         if await store.count_for_owner(tx, owner) >= ctx.settings.max_endpoints and owner is not None:
@@ -161,9 +166,14 @@ async def change(ctx: PluginContext[Settings], request: Request) -> EndpointOut:
         if "headers" in changes:
             changes["headers"] = merged(changes["headers"], before.headers)
         after = replace(before, **changes)
-        problems = check_endpoint(ctx, after)
+        if changes.get("client_certificate", UNSET) is None:
+            after = replace(after, client_key=None)
+        tls = not TLS_FIELDS.isdisjoint(changes)
+        problems = check_endpoint(ctx, after, tls=tls)
         if problems:
             raise Invalid(*problems)
+        if tls:
+            after = replace(after, tls_ends_at=tls_ends(after, ctx.now()))
         await store.update(tx, ctx.secrets, after)
         if patch.active is not UNSET and patch.active != (row["status"] in ("active", "paused")):
             reason = "" if patch.active else "switched off"
@@ -243,5 +253,9 @@ def kept(ctx: PluginContext[Settings], row: Record) -> NewEndpoint:
         at_most_once=row["at_most_once"],
         rate_per_second=row["rate_per_second"],
         timeout_seconds=row["timeout_seconds"],
+        ca=row["ca"],
+        client_certificate=row["client_certificate"],
+        client_key=store.open_client_key(ctx.secrets, row),
+        tls_ends_at=row["tls_ends_at"],
         status=row["status"],
     )

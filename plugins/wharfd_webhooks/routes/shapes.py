@@ -43,6 +43,9 @@ class EndpointIn(_Camel, forbid_unknown_fields=True):
     max_in_flight: int | None = None
     rate_per_second: float | None = None
     timeout_seconds: float | None = None
+    ca: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
     owner: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
@@ -63,6 +66,9 @@ class EndpointPatch(_Camel):
     max_in_flight: int | UnsetType = UNSET
     rate_per_second: float | UnsetType | None = UNSET
     timeout_seconds: float | UnsetType | None = UNSET
+    ca: str | UnsetType | None = UNSET
+    client_certificate: str | UnsetType | None = UNSET
+    client_key: str | UnsetType | None = UNSET
 
 
 class EndpointOut(_Camel):
@@ -98,6 +104,9 @@ class EndpointOut(_Camel):
     max_in_flight: int
     rate_per_second: float | None
     timeout_seconds: float | None
+    ca: str | None
+    client_certificate: str | None
+    tls_ends_at: datetime | None
     public_key: str | UnsetType | None = UNSET
 
 
@@ -173,6 +182,9 @@ def endpoint_out(
         max_in_flight=row["max_in_flight"],
         rate_per_second=row["rate_per_second"],
         timeout_seconds=row["timeout_seconds"],
+        ca=row["ca"],
+        client_certificate=row["client_certificate"],
+        tls_ends_at=row["tls_ends_at"],
         public_key=public_key,
     )
 

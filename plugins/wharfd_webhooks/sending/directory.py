@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import trio
 
-from wharfd import PluginContext, Record, SecretError
+from wharfd import ClientCertificate, PluginContext, Record, SecretError
 
 from ..config import Settings
 from ..model.endpoint import Endpoint
 from ..model.health import Health
 from ..model.keys import read_key
 from ..store import senders
-from ..store.endpoints import SEALED, SECRETS, open_headers
+from ..store.endpoints import SEALED, SECRETS, open_client_key, open_headers
 from .gathering import Gathering
 
 _KEPT_SECONDS = 300.0
@@ -102,4 +102,15 @@ class Directory:
             ),
             rest_until=None if rest is None else now + rest,
             keys=tuple(keys),
+            ca=row["ca"],
+            client_certificate=self._client_certificate(row),
         )
+
+    def _client_certificate(self, row: Record) -> ClientCertificate | None:
+        """Return what is shown to the receiver. A key that cannot be opened is told of, and nothing shown."""
+        try:
+            key = open_client_key(self._ctx.secrets, row)
+        except SecretError as error:
+            self._ctx.log.error("client_key_not_opened", endpoint=row["id"], reason=str(error))
+            return None
+        return None if key is None else ClientCertificate(row["client_certificate"], key)

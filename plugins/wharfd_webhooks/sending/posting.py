@@ -73,6 +73,8 @@ async def post(ctx: PluginContext[Settings], endpoint: Endpoint, parcel: Parcel)
             connect_deadline=min(deadline, settings.connect_timeout.total_seconds()),
             max_response_bytes=settings.max_response_bytes,
             policy=ctx.state["policy"],
+            ca=endpoint.ca,
+            client_cert=endpoint.client_certificate,
         )
     except OutboundError as error:
         return Answer(

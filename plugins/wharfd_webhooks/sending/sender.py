@@ -11,6 +11,7 @@ A crash between 2 and 4 leaves the attempt `started`; whoever gets the delivery 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import trio
@@ -37,11 +38,13 @@ from .gates import Gate, Gates
 from .gathering import Gathering
 from .posting import Parcel, post
 from .results import Result, Results
+from .shares import Shares
 
 SWEEP_SECONDS = 15.0  # how often parked deliveries are looked at
 QUEUES = {"free": "deliveries", "ordered": "ordered", "skipping": "ordered_skipping"}  # by lane
 _LOOKS = 5
 _MARK_SECONDS = 3.0
+_ELSEWHERE = (0.05, 0.25)  # seconds until a delivery that another daemon should send is offered again
 
 _Start = tuple[Job[DeliveryRow], Endpoint]
 
@@ -68,6 +71,7 @@ class Sender:
     def __init__(self, ctx: PluginContext[Settings]) -> None:
         self._ctx = ctx
         self.gates = Gates()
+        self.shares = Shares(ctx)
         self.directory = Directory(ctx)
         self.results = Results(ctx, self.directory)
         self.begin: Gathering[_Start, senders.Begun | None] = Gathering(self._begin)
@@ -81,6 +85,9 @@ class Sender:
             endpoint = await self.directory.find(job.row.endpoint_id)
             if endpoint is None:
                 return Cancel("the endpoint is not there any more")
+            endpoint = self.shares.of(endpoint)
+            if endpoint.max_in_flight == 0 and not forced and endpoint.status == "active":
+                return Snooze(random.uniform(*_ELSEWHERE), reason="left to another daemon")  # noqa: S311
             gate = self.gates.of(endpoint.id)
             refused = await gate.enter(endpoint, forced=forced)
             if refused is not None:

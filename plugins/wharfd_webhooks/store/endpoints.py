@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,13 +14,13 @@ from wharfd import Queries, Record, Transaction, Vault, new_id, sql
 from ..model.keys import SigningKey
 
 SECRETS, SEALED = "webhooks.secrets", "sealed"
-ENDPOINTS, HEADERS = "webhooks.endpoints", "headers"
+ENDPOINTS, HEADERS, CLIENT_KEY = "webhooks.endpoints", "headers", "client_key"
 
 _SHOWN = """e.id, e.owner, e.url, e.description, e.events, e.filter, e.headers, e.legacy, e.transform,
            e.order_by, e.order_failed, e.at_most_once, e.max_in_flight, e.rate_per_second, e.timeout_seconds,
            e.status, e.status_reason, e.status_at, e.failure_count, e.first_failed_at, e.breaker_opened,
            e.breaker_until, e.warned, e.last_triggered_at, e.last_success_at, e.last_status, e.last_error,
-           e.created_at, e.updated_at, e.version,
+           e.created_at, e.updated_at, e.version, e.ca, e.client_certificate, e.client_key, e.tls_ends_at,
            (e.breaker_until > now()) AS resting"""
 
 ADD = sql(
@@ -27,8 +28,9 @@ ADD = sql(
     """
     INSERT INTO webhooks.endpoints
            (id, owner, url, description, events, filter, headers, legacy, transform, order_by, order_failed,
-            at_most_once, max_in_flight, rate_per_second, timeout_seconds, status)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+            at_most_once, max_in_flight, rate_per_second, timeout_seconds, ca, client_certificate, client_key,
+            tls_ends_at, status)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
     """,
 )
 COUNT = sql(
@@ -70,7 +72,8 @@ UPDATE = sql(
     UPDATE webhooks.endpoints
        SET url = $2, description = $3, events = $4, filter = $5, headers = $6, legacy = $7, transform = $8,
            order_by = $9, order_failed = $10, at_most_once = $11, max_in_flight = $12, rate_per_second = $13,
-           timeout_seconds = $14, version = version + 1, updated_at = now()
+           timeout_seconds = $14, ca = $15, client_certificate = $16, client_key = $17, tls_ends_at = $18,
+           version = version + 1, updated_at = now()
      WHERE id = $1
     """,
 )
@@ -138,6 +141,10 @@ class NewEndpoint:
     at_most_once: bool = False
     rate_per_second: float | None = None
     timeout_seconds: float | None = None
+    ca: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = field(default=None, repr=False)
+    tls_ends_at: datetime | None = None
     status: str = "active"
 
     def values(self, vault: Vault) -> list[Any]:
@@ -156,6 +163,10 @@ class NewEndpoint:
             self.max_in_flight,
             self.rate_per_second,
             self.timeout_seconds,
+            self.ca,
+            self.client_certificate,
+            seal_client_key(vault, self.id, self.client_key),
+            self.tls_ends_at,
         ]
 
 
@@ -173,6 +184,18 @@ def open_headers(vault: Vault, row: Record) -> dict[str, str]:
     return msgspec.json.decode(
         vault.open_now(ENDPOINTS, HEADERS, row["id"], row["headers"]), type=dict[str, str]
     )
+
+
+def seal_client_key(vault: Vault, endpoint_id: str, key: str | None) -> bytes | None:
+    """Return the key of a client certificate as it is kept."""
+    return None if key is None else vault.seal_now(ENDPOINTS, CLIENT_KEY, endpoint_id, key.encode())
+
+
+def open_client_key(vault: Vault, row: Record) -> str | None:
+    """Return the key of a row's client certificate."""
+    if row["client_key"] is None:
+        return None
+    return vault.open_now(ENDPOINTS, CLIENT_KEY, row["id"], row["client_key"]).decode()
 
 
 async def add(tx: Transaction, vault: Vault, endpoint: NewEndpoint) -> None:

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from wharfd import Queries, Record, Transaction, sql
 
-from ..model.endpoint import Target, read_target
-from ..model.patterns import asking_for
+from ..model.endpoint import Target
 
 ADD = sql(
     "add_messages",
     """
     INSERT INTO webhooks.messages (id, type, owner, source, subject, trace_id, body)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
-    """,
-)
-
-# An endpoint hears what belongs to its owner; one without an owner is the house's and hears everything.
-ASKING = sql(
-    "endpoints_asking",
-    """
-    SELECT g.place, e.id, e.owner, e.version, e.filter, e.order_by, e.order_failed
-      FROM unnest($1::int[], $2::text[], $3::text[], $4::text[]) AS g (place, patterns, owner, but_not)
-      JOIN webhooks.endpoints e
-        ON e.events && string_to_array(g.patterns, ' ') AND e.status IN ('active', 'paused')
-       AND (e.owner IS NULL OR e.owner = g.owner) AND e.id IS DISTINCT FROM g.but_not
-     ORDER BY g.place, e.id
     """,
 )
 
@@ -61,8 +47,6 @@ TRACED = sql(
      WHERE trace_id = $1 AND ($2::text IS NULL OR owner = $2) ORDER BY created_at, id LIMIT 1000
     """,
 )
-
-_MOST_KNOWN = 10_000
 
 
 @dataclass(frozen=True)
@@ -100,44 +84,6 @@ async def add(tx: Transaction, messages: Sequence[Message]) -> None:
         [m.trace_id for m in messages],
         [m.body for m in messages],
     )
-
-
-async def asking(
-    tx: Queries,
-    messages: Sequence[tuple[Message, str | None]],
-    known: MutableMapping[tuple[str, int], Target],
-) -> list[list[Target]]:
-    """Return for each message the endpoints that ask for it, before their filters.
-
-    With each message comes an endpoint that is not to hear of it. `known` keeps targets by id and version, so
-    that a filter is compiled once.
-    """
-    kinds: dict[tuple[str, str | None, str | None], list[Target]] = {}
-    for message, but_not in messages:
-        kinds.setdefault((message.type, message.owner, but_not), [])
-    rows = await tx.fetch(
-        ASKING,
-        list(range(len(kinds))),
-        [" ".join(asking_for(kind[0])) for kind in kinds],
-        [kind[1] for kind in kinds],
-        [kind[2] for kind in kinds],
-    )
-    by_place = list(kinds.values())
-    for row in rows:
-        by_place[row["place"]].append(_target(row, known))
-    return [kinds[message.type, message.owner, but_not] for message, but_not in messages]
-
-
-def _target(row: Record, known: MutableMapping[tuple[str, int], Target]) -> Target:
-    key = (row["id"], row["version"])
-    target = known.get(key)
-    if target is None:
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
-        known[key] = target = read_target(
-            row["id"], row["owner"], row["version"], row["filter"], row["order_by"], row["order_failed"]
-        )
-    return target
 
 
 async def deliver(

@@ -16,7 +16,8 @@ LOAD = sql(
     """
     SELECT e.id, e.owner, e.url, e.version, e.status, e.status_reason, e.headers, e.legacy, e.transform,
            e.at_most_once, e.max_in_flight, e.rate_per_second, e.timeout_seconds, e.failure_count,
-           e.first_failed_at, e.breaker_opened, e.breaker_until, e.warned,
+           e.first_failed_at, e.breaker_opened, e.breaker_until, e.warned, e.ca,
+           e.client_certificate, e.client_key,
            extract(epoch FROM e.breaker_until - clock_timestamp())::float8 AS rest_seconds,
            ARRAY(SELECT s.id FROM webhooks.secrets s
                   WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())

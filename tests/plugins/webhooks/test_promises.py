@@ -175,6 +175,7 @@ async def test_every_list_is_served_by_an_index(opened, quick):
             SELECT id, created_at, 1, 1, 'event', 'delivered' FROM webhooks.deliveries;
             ANALYZE webhooks.messages; ANALYZE webhooks.deliveries; ANALYZE webhooks.attempts;
             ANALYZE webhooks.endpoints"""))  # fmt: skip
+        from wharfd_webhooks import watching
         from wharfd_webhooks.store import deliveries, endpoints, messages, senders
 
         (endpoint, *_) = await house.fetch(
@@ -189,6 +190,7 @@ async def test_every_list_is_served_by_an_index(opened, quick):
             "of_message": (deliveries.OF_MESSAGE, ["evt_7", None], "message_id"),
             "trace": (messages.TRACED, ["t7", None], "trace_id"),
             "endpoints": (endpoints.LIST_OWN, ["acme", None, 51], "endpoints_"),
+            "failure rate": (watching.FAILURE_RATE, ["dlv_00039000", 900.0, 10_000], "pkey"),
             "release": (senders.RELEASE, [endpoint["id"], 10, 1.0], "endpoint_id_state_id"),
         }
         for name, (statement, arguments, index) in plans.items():
