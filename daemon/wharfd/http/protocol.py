@@ -41,6 +41,7 @@ class Http1(H11Protocol):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        assert isinstance(self.connection, h11.Connection)
         make_strict(self.connection)
 
     async def _check_protocol(self, event: h11.Request) -> None:
