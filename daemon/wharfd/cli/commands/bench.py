@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ def _by_the_daemon(client: Client, plan: Plan, heard: Callable[[Progress], None]
             return status.report
         if status.state not in ("running", "done"):
             raise WharfdError(f"the bench ended without a result: {status.reason or status.state}")
-        time.sleep(_POLL_SECONDS)
+        threading.Event().wait(_POLL_SECONDS)
 
 
 def _show(output: Output, report: Report) -> None:
