@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def main() -> int:
         for scenario in SCENARIOS.values():
             print(f"{scenario.name:24} {'short ' if scenario.short else '      '} {scenario.what}")
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running behind it
     if options.seed is None:
         options.seed = int(time.time()) % 1_000_000
     return trio.run(soak_for if options.command == "soak" else run_chosen, options)

@@ -48,6 +48,7 @@ class Result(msgspec.Struct, kw_only=True):
         return (
             f"{'held' if self.held else 'BROKEN':6} {self.scenario:20} {self.workload:8}"
             f" {self.acknowledged:6} acknowledged  {self.lost} lost  {self.doubled} doubled"
+            f"{f'  {self.invented} invented' if self.invented else ''}"
             f"  recovery {recovery}"
             f"  worst {self.worst_latency_seconds:.2f} s  ({self.seconds:.0f} s)"
         )

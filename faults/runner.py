@@ -80,6 +80,8 @@ async def play(
                         target = keep / scenario.name / file.relative_to(folder)
                         target.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copy(file, target)
+        if verdict.invented:
+            stage.note(f"never offered, but stored: {', '.join(verdict.invented[:20])}")
         if stage.broken:
             stage.note("log: " + ", ".join(f"{event} ×{n}" for event, n in stage.log_events().items()))
     await server.query("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")

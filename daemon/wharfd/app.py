@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,13 @@ import structlog
 import trio
 
 from . import log as logging
+from .bench import Benches, Progress, Report, carry_out
+from .bench import Plan as BenchPlan
 from .config import Configuration, configuration_text, load_configuration
 from .contracts.daemon import CONFIGURATION_FILE, REHEARSAL
 from .contracts.database import DATABASE_SERVER
 from .core_routes import core_routes
-from .db import open_bridge
+from .db import open_bridge, sql
 from .db.bridge import unwrapped
 from .errors import ConfigError, Problem
 from .front import Front, Sockets
@@ -29,7 +31,7 @@ from .intake import open_intake
 from .life import PluginLives
 from .loading import LoadedPlugin, PluginHost, find_plugins
 from .machinery import Machinery, open_machinery
-from .opening import migrate, node_name, opened_database
+from .opening import bench_targets, migrate, node_name, opened_database
 from .registry import Registry, collect
 from .rehearsal import DaemonRehearsal, StartedWith
 from .reload import Reloader
@@ -41,6 +43,7 @@ from .upkeep import Upkeep
 from .watching import open_health, watch_process
 
 log = structlog.get_logger("wharfd.app")
+_MIGRATED = sql("bench.migrated", "SELECT to_regclass('wharfd.queue_rates') IS NOT NULL")
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,12 @@ async def run(
                 lives.services.offer("core", CONFIGURATION_FILE, started_with)
                 async with open_intake(core.ingest, lives) as intake, trio.open_nursery() as background:
                     health = open_health(lives, supervisor, intake.keeper)
+                    benches = Benches(db, lambda: bench_targets(core, server))
+                    background.start_soon(benches.run)
                     routes = core_routes(
-                        own_sources(prepared.configuration, sockets, lives, intake, health, supervisor)
+                        own_sources(
+                            prepared.configuration, sockets, lives, intake, health, supervisor, benches
+                        )
                     )
                     signing_key = await machinery.vault.fingerprint("wharfd.http", "signing")
                     front = Front(core, sockets, lives, intake, health, routes, signing_key)
@@ -238,6 +245,31 @@ async def initialise(prepared: Prepared) -> None:
             await migrate(db, prepared.registry, server, state)
             async with open_machinery(bridge, db, core, state, node=node_name(core)):
                 ground.cancel_scope.cancel()
+
+
+def bench_and_stop(prepared: Prepared, plan: BenchPlan, heard: Callable[[Progress], None]) -> Report:
+    """Measure on this configuration's database and return the report.
+
+    Raises `StateFolderError` while a daemon runs on the state folder: then that one has to be asked.
+    """
+    logging.configure("warning", prepared.configuration.core.log.format)
+
+    async def main() -> Report:
+        with own_state_folder(prepared.state_dir) as state:
+            core = prepared.configuration.core
+            async with (
+                open_bridge() as bridge,
+                trio.open_nursery() as ground,
+                opened_database(bridge, core, state, ground) as (db, server),
+            ):
+                if not await db.fetchval(_MIGRATED):
+                    await migrate(db, prepared.registry, server, state)
+                report = await carry_out(db, bench_targets(core, server), plan, heard)
+                ground.cancel_scope.cancel()
+        return report
+
+    with unwrapped():
+        return trio.run(main)
 
 
 async def _start_plugins(

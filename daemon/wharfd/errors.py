@@ -93,6 +93,14 @@ class TransactionAborted(WharfdError):
     """Nothing was committed: a statement in the transaction failed and its error was not let through."""
 
 
+class BenchFailed(WharfdError):
+    """The bench could not be carried through; nothing it measured counts."""
+
+
+class BenchBusy(WharfdError):
+    """A bench runs already; wait for its end, or stop it."""
+
+
 class MaintenanceBusy(WharfdError):
     """Database maintenance is running already, here or on another daemon; ask again when it is done."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from .bench import Targets
 from .config import CoreSettings
 from .contracts.database import DatabaseServer, Role
 from .db import Bridge, Database, DatabaseSettings, open_database
@@ -102,6 +103,16 @@ def _pool_settings(core: CoreSettings, url: str, owner_url: str | None) -> Datab
         acquire_timeout_seconds=settings.acquire_timeout.total_seconds(),
         statement_timeout_seconds=settings.statement_timeout.total_seconds(),
         slow_statement_seconds=settings.slow_query.total_seconds(),
+    )
+
+
+def bench_targets(core: CoreSettings, server: DatabaseServer) -> Targets:
+    """Return where a bench finds this daemon's PostgreSQL and Redis."""
+    return Targets(
+        url=server.dsn("app"),
+        owner_url=server.dsn("owner"),
+        pgbouncer=core.database.pgbouncer,
+        redis_url=core.redis.url.reveal() if core.redis.url is not None else None,
     )
 
 

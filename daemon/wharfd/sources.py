@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+
+from .bench import Benches, Verdict, validate
 from .config import Configuration
 from .core_routes import CoreSources
 from .declare import Migrations
@@ -22,6 +25,7 @@ def own_sources(
     intake: Intake,
     health: HealthBoard,
     supervisor: Supervisor,
+    benches: Benches,
 ) -> CoreSources:
     """Return the sources of `/api/v1/status`, `/api/database/…` and the like."""
     machinery, core = lives.machinery, configuration.core
@@ -29,6 +33,16 @@ def own_sources(
         "api": [describe(one, secure=core.http.tls is not None) for one in sockets.api],
         "ingest": [describe(one, secure=core.ingest.tls is not None) for one in sockets.ingest],
     }
+
+    async def judge() -> Verdict:
+        return validate(
+            await examine(machinery, lives.registry, core),
+            core,
+            plugins=supervisor.statuses(),
+            troubles=(await health.report()).troubles(),
+            open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        )
+
     return CoreSources(
         node=machinery.node,
         state_dir=machinery.state.path,
@@ -46,4 +60,6 @@ def own_sources(
         ingest=intake.figures,
         rotate=lambda dry_run: rotate_master(machinery.db, machinery.vault.masters, dry_run=dry_run),
         examine=lambda: examine(machinery, lives.registry, core),
+        benches=benches,
+        validate=judge,
     )

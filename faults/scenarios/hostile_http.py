@@ -37,6 +37,35 @@ MALFORMED = {
     "too big": HEAD + b"Content-Length: 10485760\r\n\r\n" + b"x" * 65536,
 }
 MEMORY_BYTES = 64 << 20
+INNER = b"POST /proof HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+SMUGGLED = {  # each hides a second request from whoever reads the framing otherwise; %n is its length
+    "length over chunks": (b"Content-Length: %n\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b""),
+    "chunks over length": (b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", b""),
+    "unknown coding": (b"Transfer-Encoding: cow\r\nContent-Length: 0\r\n\r\n", b""),
+    "two codings": (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\n\r\n0\r\n\r\n", b""),
+    "coding in a list": (b"Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", b""),
+    "tab before colon": (b"Transfer-Encoding\t: chunked\r\nContent-Length: %n\r\n\r\n0\r\n\r\n", b""),
+    "blank before name": (b"A: b\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", b""),
+    "vertical tab": (b"Transfer-Encoding: \x0bchunked\r\nContent-Length: 0\r\n\r\n", b""),
+    "null in coding": (b"Transfer-Encoding: chunked\x00\r\nContent-Length: 0\r\n\r\n", b""),
+    "quoted coding": (b'Transfer-Encoding: "chunked"\r\nContent-Length: 0\r\n\r\n', b""),
+    "coding after bare CR": (b"A: b\rTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", b""),
+    "coding after LF": (b"A: b\nTransfer-Encoding: chunked\nContent-Length: 0\r\n\r\n", b""),
+    "two lengths": (b"Content-Length: 0\r\nContent-Length: %n\r\n\r\n", b""),
+    "lengths in a list": (b"Content-Length: 0, %n\r\n\r\n", b""),
+    "signed length": (b"Content-Length: +0\r\n\r\n", b""),
+    "length in hex": (b"Content-Length: 0x0\r\n\r\n", b""),
+    "length with underscore": (b"Content-Length: 0_0\r\n\r\n", b""),
+    "folded length": (b"Content-Length:\r\n 0\r\n\r\n", b""),
+    "empty length": (b"Content-Length:\r\n\r\n", b""),
+    "wrapped chunk size": (b"Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n", b"\r\n0\r\n\r\n"),
+    "signed chunk size": (b"Transfer-Encoding: chunked\r\n\r\n+0\r\n\r\n", b""),
+    "chunk size in 0x": (b"Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n", b""),
+    "chunk without end": (b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}0\r\n\r\n", b""),
+    "chunk ends in LF": (b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n", b""),
+    "extension hides LF": (b"Transfer-Encoding: chunked\r\n\r\n2;\n{}\r\n0\r\n\r\n", b""),
+    "length in trailer": (b"Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length : 5\r\n\r\n", b""),
+}
 
 
 async def run(stage: Stage) -> None:
@@ -48,12 +77,16 @@ async def run(stage: Stage) -> None:
         idle = await _open_idle(daemon.ingest, int(stage.scale(600, 10_000)))
         for _ in range(int(stage.scale(10, 50))):
             nursery.start_soon(_drip, daemon.ingest)
-        for _ in stage.times(1, 20):
+        for number in stage.times(1, 20):
             for name, request in MALFORMED.items():
                 status = await _answer(daemon.ingest, request)
                 stage.expect(
                     status is None or 400 <= status < 500 or status in (501, 505), f"{name}: {status}"
                 )
+            for name, (framing, end) in SMUGGLED.items():
+                for port in (daemon.ingest, daemon.api):
+                    status = await _answer(port, _smuggle(f"{name} {port} {number}", framing, end))
+                    stage.expect(status is None or 400 <= status < 502, f"smuggled by {name}: {status}")
         await load.more(int(stage.scale(100, 1000)))
         grown = daemon.memory() - before
         for one in idle:
@@ -62,9 +95,17 @@ async def run(stage: Stage) -> None:
         stage.expect(grown < MEMORY_BYTES, f"the memory grew by {grown >> 20} MiB")
         stage.note(f"{len(idle)} idle connections were opened, memory grew by {grown >> 20} MiB")
         stage.note(f"{len(MALFORMED)} kinds of malformed requests, slow heads and bodies beside them")
+        stage.note(f"{len(SMUGGLED)} ways of smuggling a delivery in, tried on both ports: none was stored")
     begun = trio.current_time()
     async with stage.load(prefix="after") as load:
         await stage.recovered(load, begun)
+
+
+def _smuggle(operation: str, framing: bytes, end: bytes) -> bytes:
+    """Return a request that hides a delivery nobody offered; the checker would find it as invented."""
+    body = b'{"id":"%b","kind":"single"}' % operation.encode()
+    inner = INNER % (len(body), body)
+    return HEAD + framing.replace(b"%n", b"%d" % (len(inner) + 5)) + inner + end
 
 
 async def _open_idle(port: int, count: int) -> list[socket.socket]:

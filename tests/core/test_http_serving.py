@@ -312,6 +312,30 @@ async def test_garbage_harms_nobody_else(garbage):
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"A: b\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Length:\r\n\t0\r\n\r\n",
+        b"A: b\nTransfer-Encoding: chunked\nContent-Length: 0\r\n\r\n",
+        b"A: b\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_a_request_whose_end_can_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(framing):
+    hidden = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serve_routes([Route(method="GET", path="/hello", handler=hello, scope=None)]) as api:
+        async with await api.open() as stream:
+            await stream.send_all(b"POST /hello HTTP/1.1\r\nHost: x\r\n" + framing + hidden)
+            answered = b""
+            with trio.fail_after(20):
+                async for data in stream:
+                    answered += data
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert answered.count(b"HTTP/1.1 ") == 1
+
+
 async def test_a_connection_is_kept_and_pipelined_requests_are_answered_in_order():
     async with serve_routes([HELLO]) as api, await api.open() as stream:
         await stream.send_all(ASK + ASK.replace(b"/hello", b"/nowhere") + ASK_AND_CLOSE)

@@ -31,6 +31,7 @@ FLOORS = [
     {"events", "schedule", "http"},
     {"context", "hookspecs"},
     {"loading", "registry", "supervisor", "scaffold"},
+    {"bench"},
     {"opening", "machinery", "keeping"},
     {"life", "watching", "doctor", "upkeep"},
     {"core_routes"},

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from ..http import BoundRoute
-from . import audit, database, doctor, migrations, performance, plugins, schedules, secrets, status, work
+from . import (
+    audit,
+    bench,
+    database,
+    doctor,
+    migrations,
+    performance,
+    plugins,
+    schedules,
+    secrets,
+    status,
+    work,
+)
 from .sources import CoreSources
 
 __all__ = ["CoreSources", "core_routes"]
@@ -14,6 +26,7 @@ def core_routes(sources: CoreSources) -> list[BoundRoute]:
     routes = [
         *migrations.ROUTES,
         *database.ROUTES,
+        *bench.ROUTES,
         *performance.ROUTES,
         *plugins.ROUTES,
         *schedules.ROUTES,

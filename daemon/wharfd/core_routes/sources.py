@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import trio
 
 from ..audit import AuditFilter, AuditPage, Cursor, Verification
+from ..bench import Benches, Verdict
 from ..cache import Cache
 from ..clock import Clock
 from ..db import Database, Transaction
@@ -167,6 +168,10 @@ class ScheduleBook(Protocol):
         ...
 
 
+async def _no_verdict() -> Verdict:
+    return Verdict(ready=False, failed=0, warned=0, points=[])
+
+
 async def _no_alerts() -> Sequence[Any]:
     return ()
 
@@ -176,7 +181,8 @@ class CoreSources:
     """Everything the core's endpoints show or change.
 
     `declared()` gives the migrations of the plugins in start order, `addresses()` the URLs served by name,
-    `ingest()` the counts of the ingest side, `alerts()` what fires at the moment.
+    `ingest()` the counts of the ingest side, `alerts()` what fires at the moment, `validate()` whether this
+    daemon is fit for production.
     """
 
     node: str
@@ -196,6 +202,8 @@ class CoreSources:
     alerts: Callable[[], Awaitable[Sequence[Any]]] = _no_alerts
     rotate: Callable[[bool], Awaitable[Any]] | None = None
     examine: Callable[[], Awaitable[Sequence[Any]]] = _no_alerts
+    benches: Benches | None = None
+    validate: Callable[[], Awaitable[Verdict]] = _no_verdict
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def note(self, request: Any, action: str, subject: str, detail: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from .connection import PlainConnection, TlsConnection
+from .framing import make_strict
 from .identifiers import request_id_of
 from .problems import CONTENT_TYPE, HttpProblem
 
@@ -37,6 +38,11 @@ _BAD_MESSAGES = {
 
 class Http1(H11Protocol):
     """HTTP/1.1 alone; a message that is not HTTP gets a problem document before the connection ends."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        assert isinstance(self.connection, h11.Connection)
+        make_strict(self.connection)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Never change to another protocol."""

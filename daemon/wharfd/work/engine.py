@@ -26,12 +26,20 @@ _log = structlog.get_logger("wharfd.work.engine")
 class WorkEngine:
     """One per daemon. `node` names the daemon and must differ between daemons on one database.
 
+    With `keep_rates=False` what its queues do is not added to the table of rates: for queues nobody watches.
+
     `buried(queue, key, reason)` hears of every row that is given up; `audit(tx, actor, action, subject,
     detail)` records what people do to queues, in the same transaction.
     """
 
     def __init__(
-        self, database: Database, *, node: str, buried: Buried | None = None, audit: Audit | None = None
+        self,
+        database: Database,
+        *,
+        node: str,
+        buried: Buried | None = None,
+        audit: Audit | None = None,
+        keep_rates: bool = True,
     ) -> None:
         self.database = database
         self.node = node
@@ -39,7 +47,7 @@ class WorkEngine:
         self.wakeups = Wakeups(database, node)
         self.work = Work(database, self.wakeups, self.queues, audit)
         self._buried = buried
-        self._rates = Rates(database, self.queues.values)
+        self._rates = Rates(database, self.queues.values) if keep_rates else None
         self._lookout = Lookout(database)
 
     async def prepare(
@@ -67,7 +75,8 @@ class WorkEngine:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wakeups.tell)
             nursery.start_soon(self.wakeups.hear)
-            nursery.start_soon(self._rates.run)
+            if self._rates is not None:
+                nursery.start_soon(self._rates.run)
             nursery.start_soon(self._lookout.run)
             task_status.started()
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import trio
 
-from wharfd import Request, Route, hookimpl, option
+from wharfd import Rate, Request, Route, hookimpl, option
+
+FEW = Rate(20, 3600)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,11 @@ def register_settings():
 
 @hookimpl
 def register_routes(settings):
-    return [Route(method="POST", path="/trouble/block/{seconds}", handler=block, scope="trouble:make")]
+    return [
+        Route(method="POST", path="/trouble/block/{seconds}", handler=block, scope="trouble:make"),
+        Route(method="GET", path="/trouble/cached/{number}", handler=cached, scope="trouble:make"),
+        Route(method="POST", path="/trouble/few/{key}", handler=few, scope="trouble:make"),
+    ]
 
 
 async def block(ctx: Any, request: Request) -> dict[str, float]:
@@ -33,6 +39,21 @@ async def block(ctx: Any, request: Request) -> dict[str, float]:
     seconds = float(request.path["seconds"])
     time.sleep(seconds)  # noqa: ASYNC251 - the fault itself
     return {"blocked": seconds}
+
+
+async def cached(ctx: Any, request: Request) -> dict[str, int]:
+    """Answer with a value out of the cache that anybody can check: seven times the number."""
+    number = int(request.path["number"])
+
+    async def compute() -> int:
+        return number * 7
+
+    return {"value": await ctx.cache.get("sevens", number, compute, ttl=2, type=int)}
+
+
+async def few(ctx: Any, request: Request) -> dict[str, bool]:
+    """Take one of twenty an hour."""
+    return {"allowed": (await ctx.limits.take("few", request.path["key"], FEW)).allowed}
 
 
 @hookimpl

@@ -10,7 +10,7 @@ import tomli
 
 from ...declare import Command
 from ..client import Client
-from . import configuration, daemon, database, doctor, documentation, plugins, schedules, secrets, work
+from . import bench, configuration, daemon, database, doctor, documentation, plugins, schedules, secrets, work
 
 CORE: tuple[Command, ...] = (
     *daemon.COMMANDS,
@@ -21,6 +21,7 @@ CORE: tuple[Command, ...] = (
     *work.COMMANDS,
     *secrets.COMMANDS,
     *doctor.COMMANDS,
+    *bench.COMMANDS,
     *documentation.COMMANDS,
 )
 
