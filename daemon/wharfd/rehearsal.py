@@ -8,8 +8,10 @@ from time import monotonic
 
 import trio
 
+from .bench import Benches
 from .config import Configuration, CoreSettings, SecretsSettings, hide_secrets
 from .contracts.daemon import Rehearsed
+from .contracts.database import DatabaseServer
 from .core_routes import core_routes
 from .db import Bridge
 from .db.bridge import unwrapped
@@ -22,7 +24,7 @@ from .intake import open_intake
 from .keystore import prove_sealed
 from .life import PluginLives
 from .machinery import Machinery, open_machinery
-from .opening import opened_database
+from .opening import bench_targets, opened_database
 from .registry import Registry
 from .secrets import Secret
 from .sources import own_sources
@@ -50,7 +52,7 @@ class DaemonRehearsal:
             core = await trio.to_thread.run_sync(self._settings, url)
             async with (
                 trio.open_nursery() as ground,
-                opened_database(self._bridge, core, state, ground) as (db, _),
+                opened_database(self._bridge, core, state, ground) as (db, server),
             ):
                 migrated = await apply(db, self._registry.of(Migrations))
                 for error in migrated.failed.values():
@@ -60,7 +62,7 @@ class DaemonRehearsal:
                     audit = await machinery.audit.verify()
                     if audit.broken is not None:
                         raise WharfdError(f"the audit log was changed: {audit.broken.reason}")
-                    ready = await self._serve(core, machinery)
+                    ready = await self._serve(core, server, machinery)
                 ground.cancel_scope.cancel()
         applied = [f"{one.plugin}/{one.name}" for one in migrated.applied]
         return Rehearsed(ready, round(monotonic() - began, 3), applied, opened, audit.checked)
@@ -81,14 +83,16 @@ class DaemonRehearsal:
             secrets=secrets,
         )
 
-    async def _serve(self, core: CoreSettings, machinery: Machinery) -> int:
+    async def _serve(self, core: CoreSettings, server: DatabaseServer, machinery: Machinery) -> int:
         """Open both listeners and return what `/health/ready` answers."""
         lives, supervisor = PluginLives(machinery, self._registry), Supervisor()
         configuration = replace(self._configuration, core=core)
         with Sockets.open(core, {}, Notifier(None)) as sockets:
             async with open_intake(core.ingest, lives) as intake, trio.open_nursery() as nursery:
                 health = open_health(lives, supervisor, intake.keeper)
-                routes = core_routes(own_sources(configuration, sockets, lives, intake, health, supervisor))
+                benches = Benches(machinery.db, lambda: bench_targets(core, server))
+                sources = own_sources(configuration, sockets, lives, intake, health, supervisor, benches)
+                routes = core_routes(sources)
                 signing_key = await machinery.vault.fingerprint("wharfd.http", "signing")
                 front = Front(core, sockets, lives, intake, health, routes, signing_key)
                 await nursery.start(front.serve)
