@@ -19,13 +19,15 @@ from wharfd import (
     Schedule,
     hookimpl,
 )
-from wharfd.contracts.archive import ARCHIVE
+from wharfd.contracts.archives import COLD
 from wharfd.contracts.metrics import MetricSink
 
 from . import extension, rollup, routes, telemetry
 from .config import Settings
 from .series import Book
 from .sinks import OtlpSink
+
+_A_DAY = timedelta(days=1)
 
 
 @hookimpl
@@ -43,7 +45,7 @@ def register_settings() -> type[Settings]:
 @hookimpl
 def register_services(settings: Settings) -> list[Requires]:
     """Older points are answered from the archive where there is one."""
-    return [Requires(ARCHIVE, optional=True)]
+    return [Requires(COLD, optional=True)]
 
 
 @hookimpl
@@ -101,10 +103,13 @@ def register_alerts(settings: Settings) -> list[AlertRule]:
 
 @hookimpl
 def register_retention(settings: Settings) -> list[RetentionRule]:
-    """Points for 90 days and then the archive, hours for 400 days, days for five years."""
+    """Points for 90 days and to one year in the archive, hours for 400 days, days for five years."""
+    # Points from which the hours are not made yet cannot go: what is summed up later would be too little.
+    merged = "NOT EXISTS (SELECT FROM metrics.deltas d WHERE d.hour < now() - interval '9 days')"
     return [
         RetentionRule(
-            name="points", table="metrics.points", column="at", keep=settings.keep_points, partitioned=True
+            name="points", table="metrics.points", column="at", key=("at", "id"), keep=settings.keep_points,
+            where=merged, partitioned=True, cold=max(settings.keep_archive - settings.keep_points, _A_DAY),
         ),
         RetentionRule(
             name="hours", table="metrics.hours", column="bucket", key=("series_id", "bucket"),
