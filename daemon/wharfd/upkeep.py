@@ -26,12 +26,14 @@ _NOW = sql("upkeep.now", "SELECT now()")
 _FORGET_KEYS = sql("upkeep.forget_keys", "DELETE FROM wharfd.idempotency_keys WHERE expires_at < now()")
 _FORGET_RUNS = sql(
     "upkeep.forget_runs",
-    "DELETE FROM wharfd.schedule_runs WHERE started_at < now() - interval '90 days' AND outcome <> 'running'",
+    "DELETE FROM wharfd.schedule_runs WHERE started_at < now() - interval '90 days' AND outcome <> 'running' "
+    "AND NOT wharfd.held('wharfd.schedule_runs', NULL, id::text)",
 )
 _FORGET_JOBS = sql(
     "upkeep.forget_jobs",
     """DELETE FROM wharfd.jobs
-    WHERE state IN ('done', 'cancelled') AND finished_at < now() - interval '30 days'""",
+    WHERE state IN ('done', 'cancelled') AND finished_at < now() - interval '30 days'
+      AND NOT wharfd.held('wharfd.jobs', NULL, id::text)""",
 )
 
 log = structlog.get_logger("wharfd.upkeep")

@@ -92,22 +92,22 @@ OLD = sql(
 CLEARED = sql("unit_cleared", "UPDATE retention.units SET manifest = NULL, archive = false WHERE id = $1")
 HOLDS = sql(
     "holds_open",
-    """SELECT id, source, owner, key FROM retention.holds
+    """SELECT id, source, owner, key FROM wharfd.holds
     WHERE released_at IS NULL AND (expires_at IS NULL OR expires_at > now())""",
 )
-HOLDS_ALL = sql("holds_list", "SELECT * FROM retention.holds ORDER BY made_at DESC LIMIT 500")
+HOLDS_ALL = sql("holds_list", "SELECT * FROM wharfd.holds ORDER BY made_at DESC LIMIT 500")
 HOLD = sql(
     "hold_add",
-    """INSERT INTO retention.holds (id, source, owner, key, reason, made_by, expires_at)
+    """INSERT INTO wharfd.holds (id, source, owner, key, reason, made_by, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)""",
 )
 RELEASE = sql(
     "hold_release",
-    "UPDATE retention.holds SET released_at = now(), released_by = $2 WHERE id = $1 AND released_at IS NULL",
+    "UPDATE wharfd.holds SET released_at = now(), released_by = $2 WHERE id = $1 AND released_at IS NULL",
 )
 ENDING = sql(
     "holds_ending",
-    """SELECT id, source, expires_at FROM retention.holds WHERE released_at IS NULL
+    """SELECT id, source, expires_at FROM wharfd.holds WHERE released_at IS NULL
     AND expires_at BETWEEN now() AND now() + interval '14 days'""",
 )
 CLOCK = sql("clock_read", "SELECT now() AS now, (SELECT last_seen FROM retention.clock) AS last_seen")
@@ -137,6 +137,8 @@ class Unit(msgspec.Struct, frozen=True):
     detached_at: datetime | None
     dropped_at: datetime | None
     error: str | None
+    checked_at: datetime | None = None
+    trouble: str | None = None
 
     @property
     def table(self) -> str:
@@ -159,7 +161,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class HoldRow(msgspec.Struct, frozen=True):
-    """One row of `retention.holds`."""
+    """One row of `wharfd.holds`."""
 
     id: str
     source: str

@@ -57,7 +57,11 @@ LOG = sql(
          FROM wharfd.maintenance_log WHERE id < coalesce($1, 9223372036854775807)
         ORDER BY id DESC LIMIT $2""",
 )
-FORGET = sql("maintenance_log_forget", "DELETE FROM wharfd.maintenance_log WHERE started_at < $1")
+FORGET = sql(
+    "maintenance_log_forget",
+    """DELETE FROM wharfd.maintenance_log
+        WHERE started_at < $1 AND NOT wharfd.held('wharfd.maintenance_log', NULL, id::text)""",
+)
 
 _DIRTY_ROWS = 1000
 _FAILURES = (asyncpg.PostgresError, StatementTimeout)
