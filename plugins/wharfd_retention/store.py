@@ -89,7 +89,22 @@ OLD = sql(
     """SELECT * FROM retention.units WHERE rule = $1 AND state = 'dropped' AND archive
     AND manifest IS NOT NULL AND last_at < now() - $2::interval""",
 )
-CLEARED = sql("unit_cleared", "UPDATE retention.units SET manifest = NULL, archive = false WHERE id = $1")
+UNCHECKED = sql(
+    "units_unchecked",
+    """(SELECT * FROM retention.units WHERE trouble IS NOT NULL ORDER BY id LIMIT 1000)
+    UNION ALL (SELECT * FROM retention.units
+      WHERE trouble IS NULL AND manifest IS NOT NULL AND state IN ('detached', 'dropped')
+      ORDER BY checked_at NULLS FIRST LIMIT $1)""",
+)
+CHECKED = sql("unit_checked", "UPDATE retention.units SET checked_at = now(), trouble = $2 WHERE id = $1")
+TROUBLE = sql(
+    "units_trouble",
+    "SELECT id, rule, trouble FROM retention.units WHERE trouble IS NOT NULL ORDER BY id LIMIT 20",
+)
+CLEARED = sql(
+    "unit_cleared",
+    "UPDATE retention.units SET manifest = NULL, archive = false, trouble = NULL WHERE id = $1",
+)
 HOLDS = sql(
     "holds_open",
     """SELECT id, source, owner, key FROM wharfd.holds
@@ -217,6 +232,16 @@ async def units(db: Queries, source: str | None, until: datetime | None, limit: 
 async def cold(db: Queries, source: str, first: datetime, last: datetime) -> list[Unit]:
     """Return the units whose archive holds rows of that time that are in no table any more."""
     return [Unit(**dict(row)) for row in await db.fetch(COLD, source, first, last)]
+
+
+async def unchecked(db: Queries, limit: int) -> list[Unit]:
+    """Return the units whose archives are in trouble, and those that were not read back for longest."""
+    return [Unit(**dict(row)) for row in await db.fetch(UNCHECKED, limit)]
+
+
+async def checked(db: Queries, unit_id: str, trouble: str | None) -> None:
+    """Note that an archive was read back, and what was wrong."""
+    await db.execute(CHECKED, unit_id, trouble)
 
 
 async def get_run(db: Queries, run_id: str) -> Run | None:

@@ -31,6 +31,7 @@ _PENDING = sql(
 )
 _PATIENT = sql("detach_patient", "SET lock_timeout = 0")
 _DETACH_SECONDS = 600
+_SIZE = sql("table_size", "SELECT pg_total_relation_size(to_regclass($1))")
 _EXISTS = sql("table_exists", "SELECT to_regclass($1) IS NOT NULL")
 
 
@@ -43,6 +44,11 @@ async def shape(db: Queries, table: str) -> Shape | None:
 async def about_rows(db: Queries, table: str) -> int:
     """Return about how many rows a table has, by its statistics."""
     return int(await db.fetchval(_ROWS, quoted(table)) or 0)
+
+
+async def size(db: Queries, table: str) -> int:
+    """Return how many bytes a table takes, with its indexes."""
+    return int(await db.fetchval(_SIZE, quoted(table)) or 0)
 
 
 async def count_rows(db: Queries, table: str) -> int:

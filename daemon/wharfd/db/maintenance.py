@@ -173,6 +173,8 @@ async def reindex(database: Database, *, actor: str, names: Sequence[str] | None
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"there is no index {unknown[0]!r}")
         for name in names:
+            if not known[name].valid:
+                await record(session, "invalid_index_found", name, actor=actor, seconds=0.0)
             command = f"REINDEX INDEX CONCURRENTLY {quoted(name)}"
             steps.append(await _step(session, "reindex", name, command, actor))
         return steps + await _drop_leftovers(session, actor)
