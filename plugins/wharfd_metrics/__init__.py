@@ -27,8 +27,6 @@ from .config import Settings
 from .series import Book
 from .sinks import OtlpSink
 
-_A_DAY = timedelta(days=1)
-
 
 @hookimpl
 def register_hookspecs() -> Any:
@@ -109,7 +107,7 @@ def register_retention(settings: Settings) -> list[RetentionRule]:
     return [
         RetentionRule(
             name="points", table="metrics.points", column="at", key=("at", "id"), keep=settings.keep_points,
-            where=merged, partitioned=True, cold=max(settings.keep_archive - settings.keep_points, _A_DAY),
+            where=merged, partitioned=True, cold=settings.keep_archive,
         ),
         RetentionRule(
             name="hours", table="metrics.hours", column="bucket", key=("series_id", "bucket"),

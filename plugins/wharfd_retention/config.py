@@ -21,7 +21,7 @@ class Override:
     archive: bool | None = option(None, help="false deletes without an archive", example="true")
     enabled: bool = option(True, help="false keeps everything")
     cold: timedelta | None = option(
-        None, help="how long the archive is kept; for ever without", example='"365d"'
+        None, help="how old archived rows may get; without, any age", example='"365d"'
     )
 
     def __post_init__(self) -> None:

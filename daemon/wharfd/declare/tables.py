@@ -30,8 +30,8 @@ class RetentionRule:
     """How long rows of `table` are kept, by `column`. `where` narrows it to rows that may ever go.
 
     `where` calls the row `t`. A partitioned table loses whole months; any other is deleted from in small
-    fenced batches by `key`. With `archive` rows are archived before, and `cold` is how long the archive is
-    kept after that, for ever by default.
+    fenced batches by `key`. With `archive` rows are archived before, and `cold` is how old they may get
+    there, without limit by default.
     """
 
     name: str
