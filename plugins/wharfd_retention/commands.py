@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+import threading
 from typing import Any
 
 from wharfd import Client, Command, Output
@@ -51,7 +51,7 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         body = {"dry_run": arguments.action == "plan", "force": getattr(arguments, "force", False)}
         answer = client.post(f"{at}/runs", body)
         while answer["status"] in ("waiting", "running"):  # it goes on without us; we only look on
-            time.sleep(_LOOK_SECONDS)
+            threading.Event().wait(_LOOK_SECONDS)
             answer = _look(client, answer, output)
         output.table(list(answer["rules"].values()), _OUTCOME, empty="no rule is declared")
         output.line(f"{answer['run']}: {answer['message']}")
