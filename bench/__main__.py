@@ -27,6 +27,7 @@ TABLE = {
     "http_dispatch": ("What the API server adds to a request", ""),
     "outbound": ("The outbound client beside httpcore", "--seconds 2"),
     "webhooks": ("Outbound webhooks through a whole daemon", ""),
+    "archive": ("Retention: archive, verify, copy, delete, beside a script by hand", ""),
 }
 LONGEST_SECONDS = 420
 _LOGGED = re.compile(r"^20\d\d-\d\d-\d\d[ T]")

@@ -6,13 +6,14 @@ These are schedules like any plugin's, of the provider `core`; `wharfd schedules
 from __future__ import annotations
 
 from datetime import timedelta
+from time import perf_counter
 
 import structlog
 import trio
 
 from .db import sql
 from .db.core import CORE
-from .db.maintenance import analyze, cleanup, forget, reindex
+from .db.maintenance import analyze, cleanup, forget, record, reindex
 from .db.partitions import ensure
 from .declare import Migrations, Schedule
 from .machinery import Machinery
@@ -26,12 +27,14 @@ _NOW = sql("upkeep.now", "SELECT now()")
 _FORGET_KEYS = sql("upkeep.forget_keys", "DELETE FROM wharfd.idempotency_keys WHERE expires_at < now()")
 _FORGET_RUNS = sql(
     "upkeep.forget_runs",
-    "DELETE FROM wharfd.schedule_runs WHERE started_at < now() - interval '90 days' AND outcome <> 'running'",
+    "DELETE FROM wharfd.schedule_runs WHERE started_at < now() - interval '90 days' AND outcome <> 'running' "
+    "AND NOT wharfd.held('wharfd.schedule_runs', NULL, id::text)",
 )
 _FORGET_JOBS = sql(
     "upkeep.forget_jobs",
     """DELETE FROM wharfd.jobs
-    WHERE state IN ('done', 'cancelled') AND finished_at < now() - interval '30 days'""",
+    WHERE state IN ('done', 'cancelled') AND finished_at < now() - interval '30 days'
+      AND NOT wharfd.held('wharfd.jobs', NULL, id::text)""",
 )
 
 log = structlog.get_logger("wharfd.upkeep")
@@ -56,8 +59,12 @@ async def make_months(ctx: Upkeep) -> None:
     """Make the partitions of the coming months."""
     tables = list(CORE[1].partitioned)
     tables += [table for _, migrations in ctx.registry.of(Migrations) for table in migrations.partitioned]
-    made = await ensure(ctx.machinery.db.owner, tables, ahead=ctx.months_ahead)
+    owner, started = ctx.machinery.db.owner, perf_counter()
+    made = await ensure(owner, tables, ahead=ctx.months_ahead)
     if made:
+        seconds = (perf_counter() - started) / len(made)
+        for name in made:
+            await record(owner, "make_partition", name, actor=_ACTOR, seconds=seconds)
         log.info("partitions_made", partitions=made)
 
 

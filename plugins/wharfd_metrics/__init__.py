@@ -20,7 +20,7 @@ from wharfd import (
     Schedule,
     hookimpl,
 )
-from wharfd.contracts.archive import ARCHIVE
+from wharfd.contracts.archives import COLD
 from wharfd.contracts.metrics import MetricSink
 
 from . import console, extension, rollup, routes, telemetry
@@ -44,7 +44,7 @@ def register_settings() -> type[Settings]:
 @hookimpl
 def register_services(settings: Settings) -> list[Requires]:
     """Older points are answered from the archive where there is one."""
-    return [Requires(ARCHIVE, optional=True)]
+    return [Requires(COLD, optional=True)]
 
 
 @hookimpl
@@ -102,10 +102,13 @@ def register_alerts(settings: Settings) -> list[AlertRule]:
 
 @hookimpl
 def register_retention(settings: Settings) -> list[RetentionRule]:
-    """Points for 90 days and then the archive, hours for 400 days, days for five years."""
+    """Points for 90 days and to one year in the archive, hours for 400 days, days for five years."""
+    # Points from which the hours are not made yet cannot go: what is summed up later would be too little.
+    merged = "NOT EXISTS (SELECT FROM metrics.deltas d WHERE d.hour < now() - interval '9 days')"
     return [
         RetentionRule(
-            name="points", table="metrics.points", column="at", keep=settings.keep_points, partitioned=True
+            name="points", table="metrics.points", column="at", key=("at", "id"), keep=settings.keep_points,
+            where=merged, partitioned=True, cold=settings.keep_archive,
         ),
         RetentionRule(
             name="hours", table="metrics.hours", column="bucket", key=("series_id", "bucket"),

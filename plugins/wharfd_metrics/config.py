@@ -39,6 +39,9 @@ class Settings:
     keep_points: timedelta = option(
         timedelta(days=90), help="how long points are kept in the database; after that in the archive"
     )
+    keep_archive: timedelta = option(
+        timedelta(days=365), help="how old points in the archive may be; they are read like the others"
+    )
     keep_hours: timedelta = option(timedelta(days=400), help="how long hourly roll-ups are kept")
     keep_days: timedelta = option(timedelta(days=1830), help="how long daily roll-ups are kept")
     publish: bool = option(True, help="record this daemon's own metrics every minute")
@@ -55,5 +58,7 @@ class Settings:
             raise ValueError(
                 "keep_points: must be three days more than late, so that roll-ups are sealed first"
             )
+        if self.keep_archive < self.keep_points:
+            raise ValueError("keep_archive: points go to the archive when they leave the database")
         if self.keep_hours < self.keep_points or self.keep_days < self.keep_hours:
             raise ValueError("keep_hours: points cannot outlive their hours, nor hours their days")

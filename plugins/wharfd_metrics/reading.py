@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import nlargest
 from typing import Any
 
-from wharfd import Database, FieldError, Invalid, PluginContext, Record, Transaction
-from wharfd.contracts.archive import ARCHIVE
+from wharfd import FieldError, Invalid, PluginContext, Record, Transaction
+from wharfd.contracts.archives import COLD
 
 from . import store
 from .checking import utc
@@ -41,39 +41,38 @@ async def points(
 ) -> list[dict[str, Any]]:
     """Return points of these series, the newest first, from wherever they are."""
     by_id = {row["id"]: row for row in series}
-    archive = ctx.services.find(ARCHIVE)
-    gone = await archive.gone_before(TABLE) if archive is not None else None
-    hot_from = max(start, gone) if gone is not None else start
-    found: list[dict[str, Any]] = []
-    if hot_from < end:
-        rows = await ctx.db.read.fetch(
-            store.POINTS, list(by_id), hot_from, end, limit + offset, limit, offset
-        )
-        found = [shown(by_id[row["series_id"]], dict(row)) for row in rows]
-    if archive is None or gone is None or start >= gone or len(found) == limit:
-        return found
-    before = 0 if found or not offset else await _count(ctx.db.read, list(by_id), hot_from, end, offset)
-    skip = 0 if found else offset - before
-    cold = nlargest(
-        skip + limit - len(found),
-        [
-            (utc(_time(row["at"])), int(row["id"]), row)
-            async for row in archive.rows(TABLE, start, min(gone, end))
-            if row["series_id"] in by_id
-        ],
-        key=lambda item: item[:2],
-    )
-    return found + [shown(by_id[row["series_id"]], {**row, "at": at}) for at, _, row in cold[skip:]]
+    most = limit + offset
+    rows = await ctx.db.read.fetch(store.POINTS, list(by_id), start, end, most, most, 0)
+    found: dict[int, tuple[datetime, int, dict[str, Any]]] = {}
+    for row in rows:
+        found[row["id"]] = (row["at"], row["id"], dict(row))
+    archive = ctx.services.find(COLD)
+    if archive is not None:
+        # A full page needs only what is newer than its end: nothing, unless a month went before an older one.
+        since = rows[-1]["at"] if len(rows) == most else start
+        cold = archive.rows(TABLE, since, end)
+        for at, number, kept in await _newest(cold, by_id, most):
+            # A month that went out between the two looks is in both.
+            found.setdefault(number, (at, number, kept))
+    page = sorted(found.values(), key=_by_age, reverse=True)[offset:most]
+    return [shown(by_id[kept["series_id"]], {**kept, "at": at}) for at, _, kept in page]
 
 
-async def _count(db: Database, series: list[int], start: datetime, end: datetime, most: int) -> int:
-    if start >= end:
-        return 0
-    return len(await db.fetch(store.POINTS, series, start, end, most, most, 0))
+async def _newest(
+    cold: AsyncIterator[dict[str, Any]], series: Container[int], most: int
+) -> list[tuple[datetime, int, dict[str, Any]]]:
+    """Return the newest points of these series, holding only twice as many at a time."""
+    kept: list[tuple[datetime, int, dict[str, Any]]] = []
+    async for row in cold:
+        if row["series_id"] in series:
+            kept.append((utc(datetime.fromisoformat(row["at"])), int(row["id"]), row))
+            if len(kept) >= 2 * most:
+                kept = nlargest(most, kept, key=_by_age)
+    return nlargest(most, kept, key=_by_age)
 
 
-def _time(value: datetime | str) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+def _by_age(point: tuple[datetime, int, dict[str, Any]]) -> tuple[datetime, int]:
+    return point[:2]
 
 
 def shown(series: Record, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,9 +91,9 @@ async def archive(ctx: PluginContext[Settings]) -> None:
     if not await watching.more_buyers_than(ctx.db, ctx.settings.archive_above):
         return
     owner: Database = ctx.db.owner
-    before = ctx.now() - timedelta(days=ctx.settings.archive_after_days)
+    age = timedelta(days=ctx.settings.archive_after_days)
     total = 0
-    while moved := await watching.archive(owner, before, _GROUP):
+    while moved := await watching.archive(owner, age, _GROUP):
         total += moved
     if total:
         ctx.log.info("buyers_archived", rows=total)

@@ -131,7 +131,7 @@ HEALTH = [HealthCheck(name="order_system", check=check_order_system)]
 
 def retention(settings: Settings) -> list[RetentionRule]:
     """Return how long rows, batches, references and keys are kept; the ledger is kept for good."""
-    over = "EXISTS (SELECT FROM orders.batches b WHERE b.number = batch AND b.finished_at IS NOT NULL)"
+    over = "EXISTS (SELECT FROM orders.batches b WHERE b.number = t.batch AND b.finished_at IS NOT NULL)"
     return [
         RetentionRule(
             name="items", table="orders.items", column="finished_at", keep=settings.keep_results,
@@ -140,12 +140,12 @@ def retention(settings: Settings) -> list[RetentionRule]:
         RetentionRule(
             name="batches", table="orders.batches", column="finished_at", keep=settings.keep_batches,
             key=("number",),
-            where="NOT EXISTS (SELECT FROM orders.items i WHERE i.batch = number)",
+            where="NOT EXISTS (SELECT FROM orders.items i WHERE i.batch = t.number)",
         ),
         RetentionRule(
             name="refs", table="orders.refs", column="created_at", keep=settings.keep_batches,
             key=("owner", "client_ref"),
-            where="NOT EXISTS (SELECT FROM orders.items i WHERE i.batch = refs.batch AND i.idx = refs.idx)",
+            where="NOT EXISTS (SELECT FROM orders.items i WHERE i.batch = t.batch AND i.idx = t.idx)",
             archive=False,
         ),
         RetentionRule(

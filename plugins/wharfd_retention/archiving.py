@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -155,6 +156,35 @@ class Archive:
             _create(self.second, key, raw)
             hear("told")
         _create(self.first, key, raw)
+
+    def mend(self, manifest: Manifest) -> list[str]:
+        """Read an archive back in every place and make a bad copy anew from a whole one.
+
+        Returns the places that were mended; raises `ArchiveDamaged` when no copy is whole, and
+        `StorageError` or `OSError` when one cannot be mended.
+        """
+        places: list[Place] = [self.first] if self.second is None else [self.first, self.second]
+        whole, bad = list[Place](), list[Place]()
+        why = ""
+        for place in places:
+            try:
+                self.scan(manifest, lambda lot: None, place)
+                whole.append(place)
+            except ArchiveDamaged as error:
+                bad.append(place)
+                why = str(error)
+        if not whole:
+            raise ArchiveDamaged(f"no copy is whole: {why}")
+        for place in bad:
+            if place is self.first:
+                with whole[0].open(manifest.key) as source, self.first.writing(manifest.key) as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                self.verify(manifest)
+            else:
+                copy_object(self.first, place, manifest.key, size=manifest.size, sha256=manifest.sha256)
+        if bad:
+            self.spread(manifest, lambda step: None)
+        return [place.name for place in bad]
 
     def missing(self, manifest: Manifest) -> list[str]:
         """Return the places that have not the archive in full size: nothing is deleted then."""

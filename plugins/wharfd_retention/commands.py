@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 from typing import Any
 
 from wharfd import Client, Command, Output
 
-_OUTCOME = ["rule", "rows", "about_total", "oldest", "newest", "archived", "deleted", "errors", "said"]
+_LOOK_SECONDS = 1.0
+_OUTCOME = [
+    "rule",
+    "rows",
+    "about_total",
+    "bytes",
+    "oldest",
+    "newest",
+    "archived",
+    "deleted",
+    "errors",
+    "said",
+]
 
 
 def _configure_retention(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +50,9 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
     elif arguments.action in ("plan", "run"):
         body = {"dry_run": arguments.action == "plan", "force": getattr(arguments, "force", False)}
         answer = client.post(f"{at}/runs", body)
+        while answer["status"] in ("waiting", "running"):  # it goes on without us; we only look on
+            threading.Event().wait(_LOOK_SECONDS)
+            answer = _look(client, answer, output)
         output.table(list(answer["rules"].values()), _OUTCOME, empty="no rule is declared")
         output.line(f"{answer['run']}: {answer['message']}")
         failed = any(rule["errors"] for rule in answer["rules"].values())
@@ -54,6 +70,16 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
     else:
         output.facts(client.call("DELETE", f"{at}/holds/{arguments.id}").json())
     return 0
+
+
+def _look(client: Client, before: dict[str, Any], output: Output) -> dict[str, Any]:
+    run = client.get(f"/api/v1/retention/runs/{before['run']}")
+    rules = run["result"]
+    if rules != before["rules"]:
+        archived, deleted = (sum(rule[name] for rule in rules.values()) for name in ("archived", "deleted"))
+        output.line(f"{len(rules)} rules, {archived:,} rows archived, {deleted:,} deleted")
+    status = {"done": "success", "failed": "error"}.get(run["state"], run["state"])
+    return {"run": run["id"], "rules": rules, "status": status, "message": run["error"] or run["state"]}
 
 
 def _configure_archive(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +100,18 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
     output = Output(as_json=arguments.json)
     if arguments.action == "list":
         rows = client.get("/api/v1/archive", table=arguments.table)["archives"]
-        columns = ["id", "rule", "part", "state", "rows", "deleted", "first_at", "last_at", "error"]
+        columns = [
+            "id",
+            "rule",
+            "part",
+            "state",
+            "rows",
+            "deleted",
+            "first_at",
+            "last_at",
+            "error",
+            "trouble",
+        ]
         output.table(rows, columns, empty="nothing was archived")
     elif arguments.action == "query":
         body = {"table": arguments.table, "first": arguments.first, "last": arguments.last}

@@ -21,7 +21,7 @@ class Override:
     archive: bool | None = option(None, help="false deletes without an archive", example="true")
     enabled: bool = option(True, help="false keeps everything")
     cold: timedelta | None = option(
-        None, help="how long the archive is kept; for ever without", example='"365d"'
+        None, help="how old archived rows may get; without, any age", example='"365d"'
     )
 
     def __post_init__(self) -> None:
@@ -58,6 +58,7 @@ class Settings:
     pause_ms: int = option(20, help="wait between two such statements")
     max_share: float = option(0.5, help="stop when more than this share of a table would go")
     max_factor: float = option(10.0, help="stop when more than this many times the usual would go")
+    check_archives: int = option(50, help="archives read back each night, those longest ago first; 0 none")
     compression: int = option(6, help="level of zstd, 1 to 19")
 
     def __post_init__(self) -> None:
@@ -73,6 +74,8 @@ class Settings:
             raise ValueError("batch_rows: between 1 and 10000, and unit_rows between 1 and 1000000")
         if not 0 < self.max_share <= 1 or self.max_factor < 1:
             raise ValueError("max_share: between 0 and 1, and max_factor at least 1")
+        if not 0 <= self.check_archives <= 100_000:
+            raise ValueError("check_archives: between 0 and 100000")
         if not 1 <= self.compression <= 19:
             raise ValueError("compression: between 1 and 19")
         if self.grace < timedelta(0) or self.pause_ms < 0:

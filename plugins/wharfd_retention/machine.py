@@ -130,8 +130,9 @@ async def _drop(machine: Machine, unit: Unit, policy: Policy, shape: Shape) -> N
     assert unit.part is not None
     if not await machine.db.fetchval(store.GRACE_OVER, unit.id, machine.grace):
         return
-    if unit.archive:
+    if unit.archive:  # it has lain there for days since it was read back
         await _check_places(machine, unit)
+        await trio.to_thread.run_sync(machine.archive.verify, await manifest_of(machine, unit))
     again = False
     async with machine.db.transaction() as tx:
         if await tables.exists(tx, unit.part):

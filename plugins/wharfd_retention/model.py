@@ -67,7 +67,7 @@ def policies(
                     where=rule.where,
                     partitioned=rule.partitioned,
                     archive=rule.archive if override.archive is None else override.archive,
-                    cold=override.cold,
+                    cold=override.cold or rule.cold,
                 )
             )
     known = {f"{plugin}.{rule.name}" for plugin, rule in declared}

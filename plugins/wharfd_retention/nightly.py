@@ -15,6 +15,7 @@ from wharfd import PluginContext, RetentionRule, Transaction, WharfdError, new_i
 
 from . import store, tables
 from .archiving import Archive, Manifest
+from .checking import check_archives
 from .config import Settings
 from .machine import KeptBack, Machine, advance
 from .model import Policy, Shape, gate, months_to_go, policies, why_no_clock, why_stop
@@ -101,21 +102,27 @@ async def go(
 ) -> list[Outcome]:
     """Carry out a run over all rules and return what each did; one that fails leaves the others be."""
     now = await check_clock(ctx)
+
+    async def say() -> None:
+        if tell is not None:
+            await tell(outcomes)
+
     machine, outcomes = machine_of(ctx, hear), list[Outcome]()
     wanted, strangers = policies_of(ctx)
     for name in strangers:
         ctx.log.warning("retention_override_of_no_rule", rule=name)
+    if not dry:
+        await check_archives(ctx, machine, ctx.settings.check_archives)
     for policy in wanted:
         outcome = Outcome(policy.name, policy.table)
         outcomes.append(outcome)
         try:
-            await _rule(ctx, machine, policy, now, outcome, dry=dry, forced=forced)
+            await _rule(ctx, machine, policy, now, outcome, say, dry=dry, forced=forced)
         except TROUBLE as error:
             outcome.errors += 1
             outcome.said.append(str(error))
             ctx.log.error("retention_rule_failed", rule=policy.name, reason=str(error))
-        if tell is not None:
-            await tell(outcomes)
+        await say()
     return outcomes
 
 
@@ -125,6 +132,7 @@ async def _rule(
     policy: Policy,
     now: datetime,
     outcome: Outcome,
+    say: Callable[[], Awaitable[None]],
     *,
     dry: bool,
     forced: bool,
@@ -148,6 +156,8 @@ async def _rule(
     if outcome.about_total < outcome.rows:
         outcome.about_total = await tables.count_rows(db, policy.table)
     total = outcome.about_total
+    if not policy.partitioned and total:
+        outcome.bytes = await tables.size(db, policy.table) * outcome.rows // total
     before = await store.before(db, policy.name)
     stop = why_stop(outcome.rows, total, before, max_share=settings.max_share, max_factor=settings.max_factor)
     if stop is not None and not forced:
@@ -161,8 +171,9 @@ async def _rule(
             store.ADD, unit.id, unit.rule, unit.source, unit.part, unit.archive, unit.cutoff, unit.rows
         )
         await _advance(ctx, machine, unit, policy, shape, outcome)
+        await say()
     if not policy.partitioned:
-        await _more_lots(ctx, machine, policy, shape, cutoff, outcome)
+        await _more_lots(ctx, machine, policy, shape, cutoff, outcome, say)
     await _forget_cold(ctx, machine, policy)
 
 
@@ -217,7 +228,13 @@ async def _plan_rows(
 
 
 async def _more_lots(
-    ctx: Context, machine: Machine, policy: Policy, shape: Shape, cutoff: datetime, outcome: Outcome
+    ctx: Context,
+    machine: Machine,
+    policy: Policy,
+    shape: Shape,
+    cutoff: datetime,
+    outcome: Outcome,
+    say: Callable[[], Awaitable[None]],
 ) -> None:
     """Go on lot by lot until a lot deletes nothing more."""
     for _ in range(_LOTS_A_NIGHT):
@@ -228,6 +245,7 @@ async def _more_lots(
             store.ADD, unit.id, unit.rule, unit.source, unit.part, unit.archive, unit.cutoff, unit.rows
         )
         done = await _advance(ctx, machine, unit, policy, shape, outcome)
+        await say()
         if done is None or not done.deleted:
             return
 

@@ -89,25 +89,40 @@ OLD = sql(
     """SELECT * FROM retention.units WHERE rule = $1 AND state = 'dropped' AND archive
     AND manifest IS NOT NULL AND last_at < now() - $2::interval""",
 )
-CLEARED = sql("unit_cleared", "UPDATE retention.units SET manifest = NULL, archive = false WHERE id = $1")
+UNCHECKED = sql(
+    "units_unchecked",
+    """(SELECT * FROM retention.units WHERE trouble IS NOT NULL ORDER BY id LIMIT 1000)
+    UNION ALL (SELECT * FROM retention.units
+      WHERE trouble IS NULL AND manifest IS NOT NULL AND state IN ('detached', 'dropped')
+      ORDER BY checked_at NULLS FIRST LIMIT $1)""",
+)
+CHECKED = sql("unit_checked", "UPDATE retention.units SET checked_at = now(), trouble = $2 WHERE id = $1")
+TROUBLE = sql(
+    "units_trouble",
+    "SELECT id, rule, trouble FROM retention.units WHERE trouble IS NOT NULL ORDER BY id LIMIT 20",
+)
+CLEARED = sql(
+    "unit_cleared",
+    "UPDATE retention.units SET manifest = NULL, archive = false, trouble = NULL WHERE id = $1",
+)
 HOLDS = sql(
     "holds_open",
-    """SELECT id, source, owner, key FROM retention.holds
+    """SELECT id, source, owner, key FROM wharfd.holds
     WHERE released_at IS NULL AND (expires_at IS NULL OR expires_at > now())""",
 )
-HOLDS_ALL = sql("holds_list", "SELECT * FROM retention.holds ORDER BY made_at DESC LIMIT 500")
+HOLDS_ALL = sql("holds_list", "SELECT * FROM wharfd.holds ORDER BY made_at DESC LIMIT 500")
 HOLD = sql(
     "hold_add",
-    """INSERT INTO retention.holds (id, source, owner, key, reason, made_by, expires_at)
+    """INSERT INTO wharfd.holds (id, source, owner, key, reason, made_by, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)""",
 )
 RELEASE = sql(
     "hold_release",
-    "UPDATE retention.holds SET released_at = now(), released_by = $2 WHERE id = $1 AND released_at IS NULL",
+    "UPDATE wharfd.holds SET released_at = now(), released_by = $2 WHERE id = $1 AND released_at IS NULL",
 )
 ENDING = sql(
     "holds_ending",
-    """SELECT id, source, expires_at FROM retention.holds WHERE released_at IS NULL
+    """SELECT id, source, expires_at FROM wharfd.holds WHERE released_at IS NULL
     AND expires_at BETWEEN now() AND now() + interval '14 days'""",
 )
 CLOCK = sql("clock_read", "SELECT now() AS now, (SELECT last_seen FROM retention.clock) AS last_seen")
@@ -137,6 +152,8 @@ class Unit(msgspec.Struct, frozen=True):
     detached_at: datetime | None
     dropped_at: datetime | None
     error: str | None
+    checked_at: datetime | None = None
+    trouble: str | None = None
 
     @property
     def table(self) -> str:
@@ -159,7 +176,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class HoldRow(msgspec.Struct, frozen=True):
-    """One row of `retention.holds`."""
+    """One row of `wharfd.holds`."""
 
     id: str
     source: str
@@ -215,6 +232,16 @@ async def units(db: Queries, source: str | None, until: datetime | None, limit: 
 async def cold(db: Queries, source: str, first: datetime, last: datetime) -> list[Unit]:
     """Return the units whose archive holds rows of that time that are in no table any more."""
     return [Unit(**dict(row)) for row in await db.fetch(COLD, source, first, last)]
+
+
+async def unchecked(db: Queries, limit: int) -> list[Unit]:
+    """Return the units whose archives are in trouble, and those that were not read back for longest."""
+    return [Unit(**dict(row)) for row in await db.fetch(UNCHECKED, limit)]
+
+
+async def checked(db: Queries, unit_id: str, trouble: str | None) -> None:
+    """Note that an archive was read back, and what was wrong."""
+    await db.execute(CHECKED, unit_id, trouble)
 
 
 async def get_run(db: Queries, run_id: str) -> Run | None:

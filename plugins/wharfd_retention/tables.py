@@ -31,6 +31,7 @@ _PENDING = sql(
 )
 _PATIENT = sql("detach_patient", "SET lock_timeout = 0")
 _DETACH_SECONDS = 600
+_SIZE = sql("table_size", "SELECT pg_total_relation_size(to_regclass($1))")
 _EXISTS = sql("table_exists", "SELECT to_regclass($1) IS NOT NULL")
 
 
@@ -43,6 +44,11 @@ async def shape(db: Queries, table: str) -> Shape | None:
 async def about_rows(db: Queries, table: str) -> int:
     """Return about how many rows a table has, by its statistics."""
     return int(await db.fetchval(_ROWS, quoted(table)) or 0)
+
+
+async def size(db: Queries, table: str) -> int:
+    """Return how many bytes a table takes, with its indexes."""
+    return int(await db.fetchval(_SIZE, quoted(table)) or 0)
 
 
 async def count_rows(db: Queries, table: str) -> int:
@@ -98,26 +104,33 @@ def declare_rows(policy: Policy, table: str, gate: Gate, limit: int | None) -> S
 FETCH = sql("table_fetch", "FETCH FORWARD 2000 FROM archive_rows")
 
 
+# The gate holds a rule's own words, which may name columns plainly: no other table may have one of that name.
+def _keys(policy: Policy, of: str) -> str:
+    return ", ".join(f"{of}.{quoted(name)} AS wanted_{n}" for n, name in enumerate(policy.key))
+
+
+def _same(policy: Policy) -> str:
+    return " AND ".join(f"t.{quoted(name)} = e.wanted_{n}" for n, name in enumerate(policy.key))
+
+
 async def delete_archived(tx: Transaction, policy: Policy, gate: Gate, lines: list[str]) -> int:
     """Delete rows that are, to the last character, as they were archived, and still pass the gate."""
-    same = " AND ".join(f"t.{quoted(name)} = e.{quoted(name)}" for name in policy.key)
     where = f"${len(gate.values) + 1}"
     table = quoted(policy.table)
     text = f"""DELETE FROM {table} t
-        USING (SELECT r.*, l.line FROM unnest({where}::text[]) AS l (line),
+        USING (SELECT {_keys(policy, "r")}, l.line AS as_archived FROM unnest({where}::text[]) AS l (line),
                LATERAL json_populate_record(NULL::{table}, l.line::json) r) e
-        WHERE {same} AND {gate.text} AND row_to_json(t)::text = e.line"""
+        WHERE {_same(policy)} AND {gate.text} AND row_to_json(t)::text = e.as_archived"""
     return await tx.execute(_named("delete_archived", text), *gate.values, lines)
 
 
 async def delete_plain(tx: Transaction, policy: Policy, gate: Gate, limit: int) -> int:
     """Delete some of the oldest rows that pass the gate, for a rule without an archive."""
     table, column = quoted(policy.table), quoted(policy.column)
-    keys = ", ".join(f"t.{quoted(name)}" for name in policy.key)
-    text = f"""WITH old AS (SELECT {keys} FROM {table} t WHERE {gate.text} ORDER BY t.{column}
+    text = f"""WITH old AS (SELECT {_keys(policy, "t")} FROM {table} t WHERE {gate.text} ORDER BY t.{column}
                  LIMIT {limit:d} FOR UPDATE SKIP LOCKED)
         DELETE FROM {table} t USING old e
-        WHERE {" AND ".join(f"t.{quoted(n)} = e.{quoted(n)}" for n in policy.key)} AND {gate.text}"""
+        WHERE {_same(policy)} AND {gate.text}"""
     return await tx.execute(_named("delete_plain", text), *gate.values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wharfd import AlertRule, Finding, Metric, PluginContext, sql
 
-from . import store
+from . import checking, store
 from .config import Settings
 from .nightly import policies_of
 
@@ -30,6 +30,7 @@ _ALERTS = {
     "retention_late": "Retention has not run for two days",
     "retention_failed": "A retention run failed or was stopped",
     "archive_stuck": "An archive cannot go on",
+    "archive_missing": "An archive is gone or damaged in one of its places",
     "hold_ending": "A legal hold ends soon",
     "override_of_no_rule": "An override names no rule",
 }
@@ -41,6 +42,7 @@ def alerts() -> list[AlertRule]:
         "retention_late": late,
         "retention_failed": failed,
         "archive_stuck": stuck,
+        "archive_missing": missing,
         "hold_ending": ending,
         "override_of_no_rule": strangers,
     }
@@ -79,6 +81,11 @@ async def failed(ctx: Context) -> list[Finding]:
 async def stuck(ctx: Context) -> list[Finding]:
     """Say which units do not go on."""
     return [Finding(f"{row['rule']}: {row['error']}", row["id"]) for row in await ctx.db.fetch(_STUCK)]
+
+
+async def missing(ctx: Context) -> list[Finding]:
+    """Say which archives could not be read back in every place, nor mended."""
+    return [Finding(f"{unit} of {words}", unit) for unit, words in await checking.trouble(ctx.db)]
 
 
 async def ending(ctx: Context) -> list[Finding]:

@@ -209,7 +209,7 @@ def retention(settings: Settings) -> list[RetentionRule]:
             keep=settings.keep_messages,
             key=("id", "created_at"),
             where=(
-                "NOT EXISTS (SELECT FROM webhooks.deliveries d WHERE d.message_id = webhooks.messages.id "
+                "NOT EXISTS (SELECT FROM webhooks.deliveries d WHERE d.message_id = t.id "
                 f"AND d.state IN {_UNFINISHED})"
             ),
             partitioned=True,

@@ -57,7 +57,11 @@ LOG = sql(
          FROM wharfd.maintenance_log WHERE id < coalesce($1, 9223372036854775807)
         ORDER BY id DESC LIMIT $2""",
 )
-FORGET = sql("maintenance_log_forget", "DELETE FROM wharfd.maintenance_log WHERE started_at < $1")
+FORGET = sql(
+    "maintenance_log_forget",
+    """DELETE FROM wharfd.maintenance_log
+        WHERE started_at < $1 AND NOT wharfd.held('wharfd.maintenance_log', NULL, id::text)""",
+)
 
 _DIRTY_ROWS = 1000
 _FAILURES = (asyncpg.PostgresError, StatementTimeout)
@@ -169,6 +173,8 @@ async def reindex(database: Database, *, actor: str, names: Sequence[str] | None
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"there is no index {unknown[0]!r}")
         for name in names:
+            if not known[name].valid:
+                await record(session, "invalid_index_found", name, actor=actor, seconds=0.0)
             command = f"REINDEX INDEX CONCURRENTLY {quoted(name)}"
             steps.append(await _step(session, "reindex", name, command, actor))
         return steps + await _drop_leftovers(session, actor)

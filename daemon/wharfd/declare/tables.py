@@ -29,7 +29,9 @@ class Migrations:
 class RetentionRule:
     """How long rows of `table` are kept, by `column`. `where` narrows it to rows that may ever go.
 
-    A partitioned table loses whole months; any other is deleted from in small fenced batches by `key`.
+    `where` calls the row `t`. A partitioned table loses whole months; any other is deleted from in small
+    fenced batches by `key`. With `archive` rows are archived before, and `cold` is how old they may get
+    there, without limit by default.
     """
 
     name: str
@@ -40,7 +42,9 @@ class RetentionRule:
     where: str = "true"
     partitioned: bool = False
     archive: bool = True
+    cold: timedelta | None = None
 
     def __post_init__(self) -> None:
         check(bool(TABLE.match(self.table)), self, f"{self.table!r} is not written schema.table")
         check(self.keep > timedelta(0), self, f"{self.name}: keep must be longer than nothing")
+        check(self.cold is None or self.cold > timedelta(0), self, f"{self.name}: cold must be so too")

@@ -34,9 +34,10 @@ _ARCHIVE = sql(
     f"""WITH moved AS (
   DELETE FROM mint.buyers WHERE id IN (
     SELECT b.id FROM mint.buyers b
-    WHERE b.status IN ('refunded', 'expired') AND b.status_at < $1
+    WHERE b.status IN ('refunded', 'expired') AND b.status_at < now() - $1::interval
       AND NOT EXISTS (SELECT FROM mint.intents i WHERE i.license_id = b.license_id
         AND i.state IN ('ready', 'running', 'held', 'buried'))
+      AND NOT wharfd.held('mint.buyers', b.owner, b.id)
     ORDER BY b.status, b.status_at LIMIT $2 FOR UPDATE SKIP LOCKED)
   RETURNING {COLUMNS})
 INSERT INTO mint.buyers_archive ({COLUMNS}) SELECT {COLUMNS} FROM moved""",
@@ -85,9 +86,12 @@ async def more_buyers_than(db: Database, count: int) -> bool:
     return int(await db.fetchval(_COUNT, count + 1)) > count
 
 
-async def archive(owner: Database, before: datetime, limit: int) -> int:
-    """Move old refunded and expired buyers to the archive and return how many; needs the owner role."""
-    return await owner.execute(_ARCHIVE, before, limit)
+async def archive(owner: Database, age: timedelta, limit: int) -> int:
+    """Move refunded and expired buyers of that age to the archive and return how many; needs the owner role.
+
+    Age is by the database's clock. Those under a legal hold stay.
+    """
+    return await owner.execute(_ARCHIVE, age, limit)
 
 
 async def note_payment(tx: Transaction, *values: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from wharfd import Provides, hookimpl, sql
-from wharfd.contracts.archive import ARCHIVE
+from wharfd.contracts.archives import COLD
 from wharfd_metrics import reading, rollup, store
 from wharfd_metrics.checking import Point
 from wharfd_metrics.planning import DAY, HOUR, floor
@@ -192,15 +192,11 @@ async def test_lists_are_served_by_their_indexes(metrics):
             assert index in await d.db.explain(statement, *values, 501), given
 
 
-def archive_of(rows, gone):
+def archive_of(rows):
     """A plugin that offers an archive holding these rows."""
     module = ModuleType("vault")
 
     class Kept:
-        async def gone_before(self, table):
-            assert table == "metrics.points"
-            return gone
-
         async def rows(self, table, start, end):
             for row in rows:
                 if start <= datetime.fromisoformat(row["at"]) < end:
@@ -208,7 +204,7 @@ def archive_of(rows, gone):
 
     @hookimpl
     def register_services(settings):
-        return [Provides(ARCHIVE, lambda ctx: Kept())]
+        return [Provides(COLD, lambda ctx: Kept())]
 
     module.register_services = register_services
     return module
@@ -218,7 +214,7 @@ async def test_one_query_spans_the_database_and_the_archive(metrics):
     gone = datetime.now(UTC).replace(microsecond=0) - timedelta(days=40)
     cold = [
         {
-            "id": n,
+            "id": 1000 + n,
             "series_id": 1,
             "at": (gone - timedelta(hours=n)).isoformat(),
             "value": float(-n),
@@ -226,8 +222,8 @@ async def test_one_query_spans_the_database_and_the_archive(metrics):
         }
         for n in range(1, 6)
     ]
-    cold.append({**cold[0], "id": 99, "series_id": 77})
-    async with metrics(plugins={"vault": archive_of(cold, gone)}) as d:
+    cold.append({**cold[0], "id": 1099, "series_id": 77})
+    async with metrics(plugins={"vault": archive_of(cold)}) as d:
         for n in range(3):
             await d.post(BASE, point(float(n), timestamp=iso(now_of(d) + timedelta(minutes=n))))
         query = f"{BASE}?service_name=api&metric_type=latency&start_time={iso(gone - timedelta(days=10))}"

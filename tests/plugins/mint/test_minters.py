@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from wharfd import sql
 from wharfd.clock import FixedClock
 from wharfd.contracts.mints import Minted, Verified
 from wharfd.http.outbound import NetworkPolicy, OutboundClient
@@ -458,7 +459,7 @@ async def test_wires_expire_and_old_buyers_move_to_the_archive(db, receiver):
 
     clock = FixedClock(datetime.now(UTC))
     plain = service(receiver).http
-    settings = make_settings(minter="http", http=plain, archive_above=2)
+    settings = make_settings(minter="http", http=plain, archive_above=1)
     async with open_house(db, settings, work=False, clock=clock) as house:
         for number, status in enumerate(("pending_wire", "pending_wire", "active")):
             await house.add(f"NODE-{number:05}", status=status, tier="founder")
@@ -471,7 +472,19 @@ async def test_wires_expire_and_old_buyers_move_to_the_archive(db, receiver):
         assert taken["taken"] == 1
         await upkeep.archive(house.ctx)
         assert len(await house.fetch("SELECT * FROM mint.buyers")) == 3
-        clock.advance(timedelta(days=740))
+        await house.db.owner.execute(
+            sql("age_buyers", "UPDATE mint.buyers SET status_at = status_at - interval '740 days'")
+        )
+        hold = sql(
+            "hold_a_buyer",
+            """INSERT INTO wharfd.holds (id, source, key, reason, made_by)
+            SELECT 'hold_1', 'mint.buyers', id, 'case 17', 'test' FROM mint.buyers WHERE license_id = $1""",
+        )
+        await house.db.execute(hold, "NODE-00001")
+        await upkeep.archive(house.ctx)
+        assert len(await house.fetch("SELECT * FROM mint.buyers")) == 2
+        assert (await house.buyer("NODE-00001"))["status"] == "expired"
+        await house.db.execute(sql("release", "UPDATE wharfd.holds SET released_at = now()"))
         await upkeep.archive(house.ctx)
         assert [one["status"] for one in await house.fetch("SELECT * FROM mint.buyers")] == ["active"]
         assert len(await house.fetch("SELECT * FROM mint.buyers_archive")) == 2

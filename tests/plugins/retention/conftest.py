@@ -16,7 +16,7 @@ from wharfd import ensure_range, sql
 CONFIG = """
 [plugins.shop]
 [plugins.retention]
-second = {{ folder = "{folder}/second" }}
+second = {second}
 grace = "0s"
 pause_ms = 0
 batch_rows = 100
@@ -66,9 +66,10 @@ class Shop:
 @pytest.fixture
 def shop(daemon, tmp_path):
     @asynccontextmanager
-    async def start(more="", fill=True, **options):
+    async def start(more="", fill=True, second=None, **options):
         plugins = {"shop": wharfd_shop, "retention": wharfd_retention}
-        config = CONFIG.format(folder=tmp_path, more=more)
+        second = second or f'{{ folder = "{tmp_path}/second" }}'
+        config = CONFIG.format(second=second, more=more)
         async with daemon(plugins=plugins, config=config, state_dir=tmp_path / "state", **options) as d:
             opened = Shop(d, tmp_path)
             if fill:

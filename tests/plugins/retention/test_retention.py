@@ -288,6 +288,24 @@ async def test_a_held_month_that_is_half_out_is_put_back(shop):
         assert await s.count(part) > 0
 
 
+async def test_an_archive_has_its_own_end_and_a_hold_keeps_it(shop):
+    more = 'dry_run_first = false\n[plugins.retention.policies."shop.notes"]\ncold = "30d"\n'
+    async with shop(more) as s:
+        kept = await hold(s, table="shop.notes", key="no such row")
+        assert (await s.run())["rules"]["shop.notes"]["deleted"] == 370
+        (unit,) = (await s.d.get("/api/v1/archive?table=shop.notes")).json()["archives"]
+        roots = (s.folder / "second", s.folder / "state/plugins/retention/archive")
+        assert all((root / unit["manifest"]["key"]).exists() for root in roots)
+        await s.d.request("DELETE", f"/api/v1/retention/holds/{kept}")
+        await s.run()
+        assert not any(list(root.rglob(f"{unit['id']}*")) for root in roots)
+        said = await s.sql(
+            "SELECT detail FROM wharfd.audit WHERE action = 'retention.archive_removed' ORDER BY recorded_at"
+        )
+        assert [row["detail"]["rows"] for row in said] == [370]
+        assert (await s.run())["rules"]["shop.notes"]["errors"] == 0  # and it is asked for no more
+
+
 async def test_a_callers_own_rows_open_nothing_here(shop):
     from wharfd import NotFound, Request
     from wharfd.contracts.access import Identity
