@@ -188,7 +188,7 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
 
     entries, archived = await trio.to_thread.run_sync(look)
     wanted = begun.asked.get("backup")
-    chosen = [entry for entry in entries if wanted in (None, entry.id)]
+    chosen = [entry for entry in entries if entry.id == wanted] if wanted else keeper.openable(entries)
     aim = pick(
         chosen,
         archived,

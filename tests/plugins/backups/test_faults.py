@@ -85,9 +85,11 @@ async def test_with_archive_command_alone_less_than_a_minute_is_lost_with_the_ma
         assert receiver.state.receiving
         async with world.restored(LATEST) as done:
             count = int((await done.scratch.ask("SELECT count(*) FROM shop.orders", "wharfd"))[0][0]) - 2000
-    lost = [one for one in acknowledged[count:]]
+    lost = acknowledged[count:]
     seconds = at - lost[0] if lost else 0.0
-    print(f"archive_command, a file every {every} s: {len(lost)} of {len(acknowledged)} lost, {seconds:.1f} s")
+    print(
+        f"archive_command, a file every {every} s: {len(lost)} of {len(acknowledged)} lost, {seconds:.1f} s"
+    )
     assert count > 0
     assert seconds < 60
 
