@@ -26,6 +26,7 @@ TABLE = {
     "ingest_durable": ("Durable accepted webhooks beside other stacks", "--rounds 2 --seconds 3"),
     "http_dispatch": ("What the API server adds to a request", ""),
     "outbound": ("The outbound client beside httpcore", "--seconds 2"),
+    "keeping": ("Backups and restores beside pg_basebackup, pg_dump and pg_restore", "--gib 1 --wal 0.25"),
     "webhooks": ("Outbound webhooks through a whole daemon", ""),
     "archive": ("Retention: archive, verify, copy, delete, beside a script by hand", ""),
 }

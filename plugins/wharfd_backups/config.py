@@ -38,7 +38,7 @@ class Settings:
         "receiver", help="how the write-ahead log comes here; a receiver has each commit within its second"
     )
     archive_every: timedelta = option(
-        timedelta(seconds=60), help="how often the log goes to the places; what a lost machine can cost"
+        timedelta(seconds=45), help="how often the log goes to the places; what a lost machine can cost"
     )
     encrypt: bool = option(True, help="encrypt for the recipients")
     recipients: tuple[str, ...] = option(
@@ -50,8 +50,12 @@ class Settings:
     before_migrations: Literal["require", "try", "off"] = option(
         "require", help="take a backup before tables are changed; require ends the start when it fails"
     )
-    csv_tables: tuple[str, ...] = option((), help="tables put beside each backup as CSV, schema.table")
-    files: tuple[Path, ...] = option((), help="configuration files put beside each backup; keys are refused")
+    csv_tables: tuple[str, ...] = option(
+        ("mint.buyers",), help="tables put beside each backup as CSV; one that is not there is left out"
+    )
+    files: tuple[Path, ...] = option(
+        (), help="files put beside each backup, as wharfd.toml is without its secrets; keys are refused"
+    )
     drill_at: str = option("0 3 * * 0", help="when a restore is tried, as cron in UTC")
     drill_overdue: timedelta = option(timedelta(days=8), help="alert when no drill succeeded for so long")
     scratch: Path | None = option(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import trio
 
-from wharfd import Folder, PluginContext, Secret, open_place
+from wharfd import Folder, PluginContext, Secret, open_place, recipient_of
 from wharfd.contracts.database import DATABASE_SERVER, DatabaseServer
 
 from .config import Settings
@@ -17,7 +17,7 @@ from .engine.programs import ProgramFailed, Programs, programs_of
 from .engine.receiving import Receiver
 from .engine.storehouse import Storehouse
 from .engine.taking import ServerFacts, server_facts
-from .model.catalogue import Method
+from .model.catalogue import Entry, Method
 from .restoring.restore import Restored, Source
 
 _MAY_REPLICATE = "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
@@ -52,6 +52,16 @@ class Keeper:
     def incoming(self) -> Path:
         """The folder of the log as it is received."""
         return self.state_dir / "incoming"
+
+    def openable(self, entries: list[Entry]) -> list[Entry]:
+        """Return the backups that the identity here opens; after a change of keys the old ones are left out.
+
+        All of them when it opens none: trying one then says why.
+        """
+        if self.identity is None:
+            return entries
+        ours = recipient_of(self.identity)
+        return [entry for entry in entries if not entry.recipients or ours in entry.recipients] or entries
 
     def source(self, which: Literal["first", "second", "last"] = "last") -> Source:
         """Return where a restore takes everything from; `last` is the second place where there is one."""

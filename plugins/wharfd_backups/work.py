@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from wharfd import Job, PluginContext, Snooze, WharfdError, new_id, sql
-from wharfd.contracts.daemon import REHEARSAL
+from wharfd.contracts.daemon import CONFIGURATION_FILE, REHEARSAL
 
 from . import store, upkeep
 from .config import Settings
@@ -114,7 +114,9 @@ async def _telling(ctx: Context, run_id: str, news: News) -> AsyncIterator[None]
 async def _backup(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]:
     keeper = upkeep.keeper_of(ctx)
     await trio.to_thread.run_sync(keeper.storehouse.clear)
-    order = order_of(keeper, begun.id, begun.reason, note=begun.asked.get("note", ""))
+    file = ctx.services.find(CONFIGURATION_FILE)
+    text = None if file is None else await trio.to_thread.run_sync(file.harmless)
+    order = order_of(keeper, begun.id, begun.reason, note=begun.asked.get("note", ""), text=text)
     began = trio.current_time()
     entry = await take(
         order, keeper.storehouse, keeper.programs, keeper.dsn, hear=news.hear, passed=news.passed
@@ -127,7 +129,9 @@ async def _backup(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any
     return {**msgspec.to_builtins(summary(entry)), "took_seconds": round(seconds, 3), "removed": removed}
 
 
-def order_of(keeper: upkeep.Keeper, run_id: str, reason: str, *, note: str = "") -> Order:
+def order_of(
+    keeper: upkeep.Keeper, run_id: str, reason: str, *, note: str = "", text: tuple[str, str] | None = None
+) -> Order:
     """Return what backup to take, as the settings say."""
     settings = keeper.settings
     return Order(
@@ -138,6 +142,7 @@ def order_of(keeper: upkeep.Keeper, run_id: str, reason: str, *, note: str = "")
         note=note,
         csv_tables=settings.csv_tables,
         files=settings.files,
+        text=text,
     )
 
 
@@ -188,7 +193,7 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
 
     entries, archived = await trio.to_thread.run_sync(look)
     wanted = begun.asked.get("backup")
-    chosen = [entry for entry in entries if wanted in (None, entry.id)]
+    chosen = [entry for entry in entries if entry.id == wanted] if wanted else keeper.openable(entries)
     aim = pick(
         chosen,
         archived,

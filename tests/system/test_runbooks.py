@@ -220,6 +220,28 @@ def test_failed_drill(shop):
 
 
 @pytest.mark.faults
+def test_stuck_mint(stage):
+    """The chain does not answer, and somebody holds the mint."""
+    stage.configure(
+        "[plugins.mint.tiers.founder]\ncap = 10\nprice = 100\n[plugins.mint.evm]\nchain_id = 31337\n"
+        'rpc = ["http://127.0.0.1:9"]\ncontract = "0x5FbDB2315678afecb367f032d93F642f64180aa3"\n'
+        f'key = "0x{"11" * 32}"\n'
+    )
+    stage.sh("systemctl start wharfd")
+    stage.psql(
+        "INSERT INTO mint.buyers (id, license_id, wallet, tier, status) VALUES "
+        "('buy_1', 'NODE-1', '0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed', 'founder', 'pending_wire')"
+    )
+    api = re.search(r'bind = "(.*)"', stage.config.read_text())[1]
+    stage.sh(
+        f'curl -sSf -H "Authorization: Bearer $(cat "$STATE_DIR/admin.token")" -H "Content-Type: application/json" '
+        f'-d \'{{"licenseId": "NODE-1"}}\' http://{api}/api/activate-wire'
+    )
+    stage.sh("wharfd mint hold NODE-1")
+    stage.follow("stuck-mint.md")
+
+
+@pytest.mark.faults
 def test_alerts_of_the_backups(shop):
     shop.follow("backups.md")
 

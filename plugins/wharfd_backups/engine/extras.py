@@ -48,13 +48,26 @@ async def pack_csv(
     return await programs.stream("psql", options, write, dsn=dsn)
 
 
-def pack_files(files: Sequence[Path], backup_id: str, storehouse: Storehouse, packing: Packing) -> Part:
-    """Put configuration files beside the backup; raises `WillNotKeep` for a key, which never goes along."""
+def pack_files(
+    files: Sequence[Path],
+    backup_id: str,
+    storehouse: Storehouse,
+    packing: Packing,
+    *,
+    text: tuple[str, str] | None = None,
+) -> Part:
+    """Put configuration files beside the backup, and `text`, a name and what it holds.
+
+    Raises `WillNotKeep` for a key, which never goes along.
+    """
     key = f"backups/{backup_id}.files.tar{packing.suffix}"
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as archive:
         for path in files:
             archive.addfile(_member(path, data := _harmless(path)), io.BytesIO(data))
+        if text is not None:
+            data = _keyless(text[0], text[1].encode())
+            archive.addfile(_member(Path(text[0]), data), io.BytesIO(data))
     tar.seek(0)
     with storehouse.first.writing(key) as file:
         packed = pack(tar, file, packing)
@@ -76,6 +89,10 @@ def _harmless(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WillNotKeep(f"{path} cannot be read: {error.strerror}") from None
+    return _keyless(str(path), data)
+
+
+def _keyless(name: str, data: bytes) -> bytes:
     if any(word.encode() in data for word in _KEY_WORDS):
-        raise WillNotKeep(f"{path} holds a secret key; keys stay out of backups and lie in escrow")
+        raise WillNotKeep(f"{name} holds a secret key; keys stay out of backups and lie in escrow")
     return data

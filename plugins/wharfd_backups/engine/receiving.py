@@ -149,6 +149,7 @@ class Receiver:
 
     async def _archive_for_ever(self, every_seconds: float) -> None:
         while True:
+            began = trio.current_time()
             ended: tuple[datetime, str] | None = None
             try:
                 row = (await self._programs.rows(self._dsn, _SWITCH))[0]
@@ -164,7 +165,7 @@ class Receiver:
             except (WharfdError, OSError) as error:
                 self.state.reason = str(error)
                 self._log.error("log_archiving_failed", reason=str(error))
-            await trio.sleep(every_seconds)
+            await trio.sleep(max(0.1, every_seconds - (trio.current_time() - began)))
 
     async def archive(self) -> int:
         """Put every whole file that was received into the places, and return how many went."""

@@ -20,7 +20,7 @@ from wharfd import Packed, Packing, WharfdError, __version__, pack
 from ..model.catalogue import Entry, Marker, Method, Part, Reason
 from ..model.manifest import BadManifest, Manifest, differences, read_manifest
 from ..model.wal import lsn_text
-from .extras import pack_csv, pack_files
+from .extras import check_table, pack_csv, pack_files
 from .marking import exported_snapshot, mark
 from .programs import Output, Programs
 from .storehouse import Storehouse
@@ -52,6 +52,7 @@ class Order:
     note: str = ""
     csv_tables: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    text: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -237,9 +238,11 @@ async def _entry(
 ) -> Entry:
     parts: list[Part] = [data]
     for table in order.csv_tables:
+        if await programs.value(dsn, f"SELECT to_regclass('{check_table(table)}') IS NULL") == "t":
+            continue
         parts.append(await pack_csv(programs, dsn, table, order.id, storehouse, order.packing))
-    if order.files:
-        work = partial(pack_files, order.files, order.id, storehouse, order.packing)
+    if order.files or order.text is not None:
+        work = partial(pack_files, order.files, order.id, storehouse, order.packing, text=order.text)
         parts.append(await trio.to_thread.run_sync(work))
     keys: Sequence[str] = []
     if await programs.value(dsn, _HAS_KEYS) == "t":

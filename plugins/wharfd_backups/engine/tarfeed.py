@@ -153,4 +153,6 @@ def clean(name: str) -> str:
     path = name.removeprefix("./").rstrip("/")
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise BrokenStream(f"the tar stream holds {name!r}, which leads elsewhere")
+    if path.rpartition("/")[2].startswith("INCREMENTAL."):
+        raise BrokenStream(f"the tar stream is an incremental backup: {path} is a part of a file")
     return path

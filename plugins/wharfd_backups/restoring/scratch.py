@@ -117,6 +117,7 @@ class Scratch:
         if self._socket is None:
             self._socket = Path(tempfile.mkdtemp(prefix="wharfd-"))
             if len(os.fsencode(self._socket / _SOCKET)) > _LONGEST_SOCKET:
+                self._socket.rmdir()
                 raise ScratchFailed(
                     f"the path of a socket in {self._socket} would be too long; set TMPDIR to a shorter one"
                 )

@@ -60,9 +60,9 @@ class World:
     async def sql(self, statement, role="owner"):
         return await self.programs.rows(self.server.dsn(role), statement)
 
-    async def back_up(self, method="physical", hear=lambda step: None, house=None, **more):
+    async def back_up(self, method="physical", hear=lambda step: None, house=None, dsn=None, **more):
         order = Order(id=new_id("bkp"), method=method, reason="manual", packing=PACKING, **more)
-        dsn = self.dsn if method == "physical" else self.server.dsn("owner")
+        dsn = dsn or (self.dsn if method == "physical" else self.server.dsn("owner"))
         return await take(order, house or self.house, self.programs, dsn, hear=hear)
 
     @asynccontextmanager

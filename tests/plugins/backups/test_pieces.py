@@ -3,6 +3,7 @@
 import io
 import struct
 import tarfile
+import tempfile
 import time
 
 import pytest
@@ -17,7 +18,7 @@ from wharfd_backups.engine.receiving import LogState, Receiver, keep_log_file
 from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.engine.tarfeed import BrokenStream, TarFeed, Watcher
 from wharfd_backups.restoring.logfiles import restore_command
-from wharfd_backups.restoring.scratch import MARK, NotScratch, remove_folder
+from wharfd_backups.restoring.scratch import MARK, NotScratch, Scratch, ScratchFailed, remove_folder
 
 SIZE = 1 << 20
 
@@ -152,6 +153,21 @@ def test_a_log_file_that_the_server_keeps_back_counts_as_waiting():
     assert 9 < state.waiting_seconds() < 60
     state.oldest_waiting_at = None
     assert state.waiting_seconds() == 0  # an idle server archives nothing for hours, and all is well
+
+
+def test_an_incremental_backup_is_never_taken_for_a_whole_one():
+    """Those of servers before 18.6 restore wrong row counts, and combining them hides damage."""
+    with pytest.raises(BrokenStream, match=r"incremental backup: base/5/INCREMENTAL\.1259"):
+        Watcher().feed(tar_of({"base/5/INCREMENTAL.1259": b"x"}))
+
+
+async def test_a_socket_path_that_is_too_long_is_said_before_the_server_is(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(ScratchFailed, match="set TMPDIR to a shorter one"):
+        await Scratch(tmp_path, None, "postgres").start({}, recover=False)
+    assert list(long.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["master.key", "admin.token", "backup-identity.txt", "tls.key"])
