@@ -26,6 +26,7 @@ TABLE = {
     "ingest_durable": ("Durable accepted webhooks beside other stacks", "--rounds 2 --seconds 3"),
     "http_dispatch": ("What the API server adds to a request", ""),
     "outbound": ("The outbound client beside httpcore", "--seconds 2"),
+    "orders": ("Bulk orders beside plain asyncpg scripts", "--rounds 3"),
     "webhooks": ("Outbound webhooks through a whole daemon", ""),
 }
 LONGEST_SECONDS = 420
