@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from wharfd import Client
+from wharfd.cli.client import ClientError
 from wharfd.db import sql
-from wharfd.errors import ClientError
 
 LINES = 1_000_000
 BROKEN = 999_999  # counted from 1, as people do

@@ -228,6 +228,21 @@ async def test_a_rate_is_kept(orders, kit):
     assert (times[-1] - times[0]).total_seconds() > 0.4
 
 
+async def test_an_executor_is_not_called_more_often_than_it_takes(house, kit):
+    times = []
+
+    class Timed(Recorder):
+        async def execute(self, order):
+            times.append(trio.current_time())
+            return Executed()
+
+    async with house(Timed("timed", max_per_second=20)) as orders:
+        done = await orders.finished((await orders.send(kit.lines(45), "?executor=timed"))["batchId"])
+        assert (done["status"], len(times)) == ("completed", 45)
+        # The shared limiter counts in seconds: 20 in the first, 20 in the second, the rest in the third.
+        assert times[-1] - times[0] > 0.9
+
+
 # -- what nobody knows -------------------------------------------------------------------------------------
 
 
