@@ -158,11 +158,10 @@ class Watch(threading.Thread):
 
 
 def work(daemon: Daemon, file: Path, count: int) -> tuple[float, float, list[float]]:
-    """Upload a batch, let it go, poll its progress; return seconds of both and those of every poll."""
-    stored, view = daemon.upload(file, "?paused=true")
+    """Upload a batch, poll its progress; return seconds to its 201, from there to its end, and per poll."""
+    stored, view = daemon.upload(file, "")
     batch = view["batchId"]
     began, polls = time.perf_counter(), []
-    daemon.ask("POST", f"/api/bulk-orders/{batch}/resume")
     while True:
         asked = time.perf_counter()
         _, progress = daemon.ask("GET", f"/api/bulk-orders/{batch}/progress")
@@ -264,9 +263,9 @@ def compare(daemon: Daemon, folder: Path, count: int, rounds: int) -> None:
     for name, text in (("one", "one a transaction"), ("thousand", "1,000 a transaction")):
         ratios = [w / p for w, p in zip(found["worked"], found[name], strict=True)]
         print(f"worked beside {text}: {statistics.median(ratios):.2f} ×")
-    cuts = [cut * 1e3 for cut in statistics.quantiles(polls, n=100)]
-    print(f"progress while it runs: p50 {cuts[49]:.0f} ms, p95 {cuts[94]:.0f} ms, "
-          f"p99 {cuts[98]:.0f} ms of {len(polls)} answers")  # fmt: skip
+    cuts = statistics.quantiles(polls, n=100)
+    print(f"progress while it runs: p50 {cuts[49] * 1e3:.0f} ms, p95 {cuts[94] * 1e3:.0f} ms, "
+          f"p99 {cuts[98] * 1e3:.0f} ms of {len(polls)} answers")  # fmt: skip
 
 
 def weigh(daemon: Daemon, folder: Path, lines: int) -> None:
@@ -280,8 +279,8 @@ def weigh(daemon: Daemon, folder: Path, lines: int) -> None:
     watch.over.set()
     watch.join()
     print(f"\n{lines:,} lines ({size:.0f} MB) checked and stored in {seconds:.1f} s: "
-          f"{size / seconds:.1f} MB/s, {lines / seconds:,.0f} orders/s\n"
-          f"RSS {before:.0f} MB, {watch.peak:.0f} MB at most (+{watch.peak - before:.0f})")  # fmt: skip
+          f"{size / seconds:.1f} MB/s, {lines / seconds:,.0f} orders/s")  # fmt: skip
+    print(f"RSS {before:.0f} MB before, {watch.peak:.0f} MB at most (+{watch.peak - before:.0f})")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from . import (
     kill_postmaster,
     mixed,
     network,
+    order_system,
     plugin_trouble,
     postgres_away,
     receiver,
@@ -31,6 +32,7 @@ from . import (
 _TABLE = (
     kill_daemon.SCENARIO,
     bulk_orders.SCENARIO,
+    order_system.SCENARIO,
     crash_points.SCENARIO,
     two_daemons.SCENARIO,
     restart.SCENARIO,

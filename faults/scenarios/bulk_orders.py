@@ -34,7 +34,7 @@ async def run(stage: Stage) -> None:
     answer = await call(
         daemon.api,
         "POST",
-        f"/api/bulk-orders?maxPerSecond={2500 if not stage.short else 2000}",
+        f"/api/bulk-orders?maxPerSecond={int(stage.scale(2000, 1000))}",
         lines(count),
         credentials,
         ("Content-Type", "application/x-ndjson"),

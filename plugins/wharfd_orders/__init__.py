@@ -125,7 +125,7 @@ async def provision(ctx: PluginContext[Settings]) -> None:
     """Make the executors."""
     own: list[Executor] = [LedgerExecutor()]
     if ctx.settings.http is not None:
-        own.append(HttpExecutor(ctx.settings.http, ctx.http, trio.current_time))
+        own.append(HttpExecutor(ctx.settings.http, ctx.http, trio.current_time, ctx.log))
     uploads = trio.CapacityLimiter(ctx.settings.uploads_at_once)
     keep_parts(ctx, Parts(Executors(own, ctx.hooks, ctx.log), uploads))
 

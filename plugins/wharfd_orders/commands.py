@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from wharfd import Command, Output, WharfdError
 
-from .following import watch
+from .following import sending, watch
 
 _TYPES = {
     ".csv": "text/csv",
@@ -23,8 +23,9 @@ _TYPES = {
 _UPLOAD_SECONDS = 3600.0
 _COLUMNS = ["batchId", "status", "phase", "total", "succeeded", "failed", "duplicates", "createdAt", "label"]
 _FACTS = (
-    "batchId", "owner", "label", "status", "phase", "phaseUntil", "total", "processed", "succeeded", "failed",
-    "pending", "processing", "unknown", "duplicates", "skipped", "cancelled", "error", "executor", "amounts",
+    "batchId", "owner", "label", "status", "phase", "phaseUntil", "waitsFor", "total", "processed",
+    "succeeded", "failed", "pending", "processing", "unknown", "duplicates", "skipped", "cancelled", "error",
+    "executor", "amounts",
     "needsApproval", "approvedBy", "createdBy", "createdAt", "startedAt", "completedAt", "resultsExpireAt",
 )  # fmt: skip
 _ACTIONS = {
@@ -145,9 +146,16 @@ def _submit(arguments: argparse.Namespace, client: Any, output: Output) -> int:
                 headers["Idempotency-Key"] = arguments.key or f"cli-{_digest(file, path)}"
             headers["Content-Length"] = str(arguments.file.stat().st_size)
             try:
-                answer = client.call("POST", path, file, headers=headers, timeout=_UPLOAD_SECONDS)
+                with sending(file, arguments.file) as body:
+                    answer = client.call("POST", path, body, headers=headers, timeout=_UPLOAD_SECONDS)
             except WharfdError as error:
                 return _refused(error, output)
+            except KeyboardInterrupt:
+                sys.stderr.write(
+                    "\nbroken off before it was answered: `wharfd orders list` shows whether it was taken; "
+                    "sending the same file again makes no second batch\n"
+                )
+                return 130
     except OSError as error:
         raise WharfdError(f"{arguments.file} cannot be read: {error.strerror}") from error
     view = answer.json()

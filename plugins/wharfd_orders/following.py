@@ -5,16 +5,39 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from wharfd import Output, WharfdError
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
+
+
+@contextmanager
+def sending(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """Give the file back, with a bar in the terminal that shows how much of it was sent."""
+    if not sys.stderr.isatty():
+        yield file
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield cast(
+            BinaryIO, progress.wrap_file(file, total=path.stat().st_size, description=f"sending {path.name}")
+        )
 
 
 def watch(client: Any, output: Output, batch: str) -> int:
@@ -56,14 +79,15 @@ def _over(view: dict[str, Any]) -> bool:
 def _bar(client: Any, batch: str) -> dict[str, Any]:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.percentage:>5.1f} %"),
         TextColumn("{task.fields[pace]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(batch, total=None, pace="")
+        progress.console.print(f"batch {batch}", highlight=False)
+        task = progress.add_task("asking", total=None, pace="")
         while True:
             view = _ask(client, batch)
             if view is None:
@@ -74,7 +98,7 @@ def _bar(client: Any, batch: str) -> dict[str, Any]:
                     task,
                     total=view["total"],
                     completed=done,
-                    description=f"{batch} {view['phase']}",
+                    description=view["phase"],
                     pace=_pace(view),
                 )
                 if _over(view):
@@ -96,6 +120,8 @@ def _lines(client: Any, batch: str) -> dict[str, Any]:
 
 
 def _pace(view: dict[str, Any]) -> str:
+    if view["waitsFor"]:
+        return str(view["waitsFor"])
     words = f"{view['ordersPerSecond']:,.0f}/s"
     if view["estimatedCompletion"]:
         words += f"  until {view['estimatedCompletion'][11:19]} UTC"

@@ -30,13 +30,17 @@ class Breaker:
         self._until = self._clock() + self._pause  # the others wait for what the probe finds
         return 0.0
 
-    def failed(self) -> None:
-        """Note a failure."""
+    def failed(self) -> bool:
+        """Note a failure; True when it is the one that opens the breaker."""
+        before = self.open
         self._failures += 1
         if self._failures >= self._limit:
             self._until = self._clock() + self._pause
+        return self.open and not before
 
-    def succeeded(self) -> None:
-        """Note an answer that shows the other side is there."""
+    def succeeded(self) -> bool:
+        """Note an answer that shows the other side is there; True when that closes the breaker."""
+        before = self.open
         self._failures = 0
         self._until = None
+        return before

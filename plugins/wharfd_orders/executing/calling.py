@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import structlog
 
 from wharfd import NetworkPolicy, OutboundClient, OutboundError, OutboundResponse
 from wharfd.contracts.orders import Executed, NotDone, OrderToExecute, Refused, Unknown
@@ -33,13 +34,27 @@ class HttpExecutor:
 
     name = "http"
 
-    def __init__(self, settings: HttpSettings, client: OutboundClient, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        client: OutboundClient,
+        clock: Callable[[], float],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
         self._settings = settings
         self._client = client
+        self._log = log
         self._policy = NetworkPolicy(allow_networks=settings.allow_networks)
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_pause.total_seconds(), clock)
         self.idempotent = settings.idempotent
         self.max_per_second = settings.max_per_second
+
+    @property
+    def trouble(self) -> str | None:
+        """Why orders wait for the other side at the moment; None when they do not."""
+        if not self.breaker.open:
+            return None
+        return "the order system failed several times in a row; orders wait and lose no attempt"
 
     async def execute(self, order: OrderToExecute) -> Answer:
         """POST the order."""
@@ -71,15 +86,22 @@ class HttpExecutor:
                 deadline=self._settings.timeout.total_seconds(), policy=self._policy,
             )  # fmt: skip
         except OutboundError as error:
-            self.breaker.failed()
+            self._failed(f"{error.kind}: {error}")
             if error.request_sent == "none":
                 return NotDone(f"{error.kind}: {error}", all_wait=True)  # no order is to blame for that
             return Unknown(f"{error.kind}: {error}")
         if response.status >= 500 or response.status in _SETTING_WRONG:
-            self.breaker.failed()
-        else:
-            self.breaker.succeeded()
+            self._failed(f"status {response.status}")
+        elif self.breaker.succeeded():
+            self._log.info("order_system_back", url=self._settings.url)
         return judge(response)
+
+    def _failed(self, reason: str) -> None:
+        if self.breaker.failed():
+            pause = self._settings.breaker_pause.total_seconds()
+            self._log.warning(
+                "order_system_away", url=self._settings.url, reason=reason, next_try_seconds=pause
+            )
 
     def _headers(self, order: OrderToExecute, body: bytes) -> list[tuple[str, str]]:
         stamp = str(int(time.time()))

@@ -51,6 +51,11 @@ class Executors:
             await self._ask()
         return self._found.get(name)
 
+    def trouble(self, name: str) -> str | None:
+        """Return why orders wait for an executor at the moment, as far as it says so."""
+        words: str | None = getattr(self._found.get(name), "trouble", None)
+        return words
+
     async def names(self) -> list[str]:
         """Return the names of all executors."""
         await self._ask()

@@ -235,6 +235,8 @@ def _why_not(batch: Record, what: str) -> str:
         return (
             "the batch needs no approval" if not batch["needs_approval"] else "the batch is approved already"
         )
+    if what == "resumed" and batch["needs_approval"] and batch["approved_at"] is None:
+        return "the batch is not paused; it waits to be approved by somebody other than who sent it"
     if what == "resumed":
         return "the batch is not paused"
     return f"the batch is {what} already"

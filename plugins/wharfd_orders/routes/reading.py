@@ -115,8 +115,8 @@ def progress_view(ctx: Context, batch: Record, counts: Counts) -> dict[str, Any]
         # In whole seconds of the wall clock, so that it stays the same while the pace does.
         eta = stamp(datetime.fromtimestamp(round(ctx.now().timestamp() + pace.eta_seconds), UTC))
     names = (
-        "batchId", "status", "phase", "phaseUntil", "total", "processed", "succeeded", "failed", "pending",
-        "processing", "unknown", "duplicates", "skipped", "cancelled", "startedAt", "completedAt",
+        "batchId", "status", "phase", "phaseUntil", "waitsFor", "total", "processed", "succeeded", "failed",
+        "pending", "processing", "unknown", "duplicates", "skipped", "cancelled", "startedAt", "completedAt",
     )  # fmt: skip
     return {name: view[name] for name in names} | {
         "percent": round(100 * (counts.total - counts.open) / counts.total, 2) if counts.total else 100.0,

@@ -10,7 +10,7 @@ from wharfd import Record
 from ..executing.gates import gate_for
 from ..model.money import text_of_minor
 from ..model.state import SHOWN, Counts
-from ..parts import Context
+from ..parts import Context, parts_of
 
 
 def stamp(moment: datetime | None) -> str | None:
@@ -33,6 +33,7 @@ def batch_view(ctx: Context, batch: Record, counts: Counts) -> dict[str, Any]:
         "status": counts.status,
         "phase": phase,
         "phaseUntil": stamp(gate.until) if phase == gate.phase else None,
+        "waitsFor": parts_of(ctx).executors.trouble(batch["executor"]) if phase == "running" else None,
         "total": counts.total,
         "processed": counts.processed,
         "succeeded": counts.succeeded,
@@ -105,6 +106,7 @@ def result_view(row: Record) -> dict[str, Any]:
         "code": code,
         "error": error,
         "attempts": row["attempts"],
+        "lastError": row["last_error"] if state in ("waiting", "ready", "running") else None,
         "finishedAt": stamp(row["finished_at"]),
         "data": row["payload"],
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from wharfd import Queries, Record, Transaction, sql
 
 # The id follows from batch and index: the same order always has the same one. The indexes stand there twice,
-# so that only these rows are read even while nothing is known of a batch that was loaded a moment ago.
+# so that only these rows are read even while the planner knows nothing of a batch loaded a moment ago.
 RECORD = sql(
     "record_orders",
     """INSERT INTO orders.orders (id, owner, batch, idx, client_ref, account, currency, amount, executor,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import msgspec
 import pytest
 import trio
 
 import wharfd_orders
+from wharfd.clock import Clock
 from wharfd.contracts.access import AUTHENTICATOR, Identity
 from wharfd.db import sql
 from wharfd.declare import Provides
@@ -379,7 +381,8 @@ async def test_approval_by_a_second_person(daemon, kit):
         await orders.act(batch, "approve", expect=403, token="acme")
         await orders.act(batch, "approve", expect=404, token="other")
         await orders.act(batch, "approve", expect=403, token="reader")
-        await orders.act(batch, "resume", expect=409, token="acme")
+        problem = await orders.act(batch, "resume", expect=409, token="acme")
+        assert "waits to be approved" in problem["message"]
         approved = await orders.act(batch, "approve", token="boss")
         assert approved["approvedBy"] == "key:boss"
         assert (await orders.finished(batch))["status"] == "completed"
@@ -396,6 +399,22 @@ async def test_a_start_in_the_future(orders, kit):
     assert (view["phase"], view["phaseUntil"]) == ("scheduled", "2999-01-01T00:00:00Z")
     await orders.act(view["batchId"], "cancel")
     assert (await orders.finished(view["batchId"]))["status"] == "cancelled"
+
+
+async def test_after_the_cut_off_orders_wait_for_the_next_opening(daemon, kit, clock, monkeypatch):
+    monkeypatch.setattr(Clock, "now", lambda _: clock.now())  # noon
+    async with serving(daemon, kit, 'opens = "14:00"\ncut_off = "15:00"') as orders:
+        view = await orders.send(kit.lines(3))
+        assert (view["status"], view["phase"]) == ("pending", "after_cut_off")
+        assert view["phaseUntil"] == "2026-11-20T14:00:00Z"
+        limits = await orders.get("/limits")
+        assert (limits["opens"], limits["cutOff"]) == ("14:00", "15:00")
+        assert await orders.d.db.fetchval(LEDGER) == 0
+        clock.advance(timedelta(hours=2))
+        assert (await orders.finished(view["batchId"]))["status"] == "completed"
+        clock.advance(timedelta(hours=1))
+        view = await orders.send(kit.lines(3, 50))
+        assert (view["phase"], view["phaseUntil"]) == ("after_cut_off", "2026-11-21T14:00:00Z")
 
 
 # -- owners ------------------------------------------------------------------------------------------------

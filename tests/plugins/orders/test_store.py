@@ -11,11 +11,13 @@ import trio
 
 from wharfd.db import sql
 from wharfd.declare import Migrations
+from wharfd.work import WorkEngine
 from wharfd_orders import watching
 from wharfd_orders.config import Settings
 from wharfd_orders.intake import read_upload
 from wharfd_orders.spool import Spool
 from wharfd_orders.store import batches, items, ledger, results, tally
+from wharfd_orders.work import queues
 
 KEEP = ("orders.batches", "orders.items", "orders.orders", "orders.refs")
 FILL = sql(
@@ -124,6 +126,41 @@ async def test_every_list_has_an_index(db):
         assert index in plan, (statement.name, plan)
         assert "Seq Scan on orders" not in plan, (statement.name, plan)
         assert "Seq Scan on items" not in plan, (statement.name, plan)
+
+
+async def test_a_batch_that_was_loaded_a_moment_ago_is_not_read_as_a_whole(db):
+    """Before the first ANALYZE the planner guesses, and working a big batch must not depend on its guess."""
+    await db.owner.execute(FILL)
+    engine = WorkEngine(db, node="test")
+    queue = await engine.prepare("orders", queues(Settings())[0])
+    rows = list(range(100))
+    numbers, claims = [7] * 100, [1] * 100
+    for statement, arguments in (
+        (ledger.RECORD, (7, rows, "bat_7", "ledger", [None] * 100, [None] * 100)),
+        (queue.statements.done, (numbers, rows, claims)),
+        (queue.statements.ours, (numbers, rows, claims)),
+        (queue.statements.extend, (numbers, rows, claims, 60.0)),
+        (
+            queue.statements.settle,
+            (
+                numbers,
+                rows,
+                claims,
+                ["ready"] * 100,
+                rows,
+                [1.0] * 100,
+                [None] * 100,
+                [None] * 100,
+                [False] * 100,
+            ),
+        ),
+    ):
+        plan = await db.explain(statement, *arguments)
+        assert "Seq Scan on orders" not in plan, (statement.name, plan)
+        wanted = [line for line in plan.splitlines() if "Index Cond" in line and "idx = ANY" in line]
+        assert wanted, (statement.name, plan)
+        # A set of pairs is looked up, never gone through once for each row.
+        assert "Join Filter" not in plan, (statement.name, plan)
 
 
 async def test_the_app_role_cannot_delete_what_is_kept(db):

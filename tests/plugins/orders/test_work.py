@@ -228,6 +228,21 @@ async def test_a_rate_is_kept(orders, kit):
     assert (times[-1] - times[0]).total_seconds() > 0.4
 
 
+async def test_an_executor_is_not_called_more_often_than_it_takes(house, kit):
+    times = []
+
+    class Timed(Recorder):
+        async def execute(self, order):
+            times.append(trio.current_time())
+            return Executed()
+
+    async with house(Timed("timed", max_per_second=20)) as orders:
+        done = await orders.finished((await orders.send(kit.lines(45), "?executor=timed"))["batchId"])
+        assert (done["status"], len(times)) == ("completed", 45)
+        # The shared limiter counts in seconds: 20 in the first, 20 in the second, the rest in the third.
+        assert times[-1] - times[0] > 0.9
+
+
 # -- what nobody knows -------------------------------------------------------------------------------------
 
 
@@ -281,18 +296,20 @@ async def test_when_nobody_can_be_asked_a_person_decides(house, kit):
         assert done["status"] == "partial"
 
 
-async def test_a_worker_that_died_between_call_and_commit(house, kit):
+async def test_a_worker_that_died_between_call_and_commit(house, kit, monkeypatch):
     """The row says that it was sent: it is asked for, not sent; also when it was the last try."""
+    monkeypatch.setattr(wharfd_orders.steering, "_UNSURE_SECONDS", 0.2)
     mine = Recorder("mine", found=lambda order: Executed("theirs"))
     async with house(mine, config="attempts = 3") as orders:
+        last = (await orders.send(kit.lines(2, 50), "?executor=mine&paused=true"))["batchId"]
+        await orders.d.db.owner.execute(CRASH, 3)
         batch = (await orders.send(kit.lines(2), "?executor=mine&paused=true"))["batchId"]
         await orders.d.db.owner.execute(CRASH, 1)
         await orders.act(batch, "resume")
+        await orders.d.running.machinery.engine._lookout.look()  # sooner than it would by itself
         done = await orders.finished(batch)
         assert ([r["modelOrderId"] for r in done["results"]], mine.executed) == (["theirs", "theirs"], [])
-        batch = (await orders.send(kit.lines(2, 50), "?executor=mine&paused=true"))["batchId"]
-        await orders.d.db.owner.execute(CRASH, 3)
-        await orders.wait(batch, lambda view: view["unknown"] == 2)
+        await orders.wait(last, lambda view: view["unknown"] == 2)
         assert mine.executed == []
 
 
@@ -402,12 +419,16 @@ async def test_an_order_system_that_is_away_costs_no_attempt(house, kit, receive
 
         await kit.until(reached, 10)
         assert (await wharfd_orders.watching.check_order_system(context)).state == "degraded"
+        for path in ("", "/progress"):
+            view = await orders.get(f"/{batch}{path}")
+            assert (view["phase"], "lose no attempt" in view["waitsFor"]) == ("running", True)
 
         async def at_rest():  # one look: a moment later a worker may have taken a row to see the breaker open
             rows = await orders.d.db.fetch(STATES)
             return rows if {row["state"] for row in rows} == {"ready"} else None
 
         rows = await kit.until(at_rest, 10)
+        assert "order system" in (await orders.get(f"/{batch}/orders/0"))["lastError"]
         assert [(row["sent_at"], row["attempts"]) for row in rows] == [(None, 0)] * 3
         await orders.act(batch, "cancel")
         assert (await orders.finished(batch))["succeeded"] == 0
