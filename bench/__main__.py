@@ -27,6 +27,9 @@ TABLE = {
     "http_dispatch": ("What the API server adds to a request", ""),
     "outbound": ("The outbound client beside httpcore", "--seconds 2"),
     "webhooks": ("Outbound webhooks through a whole daemon", ""),
+    "webhooks_chain": ("From a provider's webhook to the customer's delivery", "--seconds 7"),
+    "webhooks_peers": ("Sustained deliveries beside loops that store nothing", ""),
+    "webhooks_holes": ("A tenth of 1,000 endpoints never answers", "--rounds 1 --seconds 10"),
 }
 LONGEST_SECONDS = 420
 _LOGGED = re.compile(r"^20\d\d-\d\d-\d\d[ T]")
