@@ -5,8 +5,8 @@
     python bench/webhooks.py --endpoints 1000 --holes 100 --rates 200   # 10 % never answer; compare --holes 0
 
 A throwaway PostgreSQL is started (fsync on). The receiver is a process of its own on the same machine and
-stores nothing; each endpoint has a loopback address of its own, as it would have a host of its own. The daemon
-stores every attempt before it sends and every result after. Latency is measured from
+stores nothing; each endpoint has a loopback address of its own, as it would have a host of its own. The
+daemon stores every attempt before it sends and every result after. Latency is measured from
 before the publishing transaction begins (event, inbox, fan-out, delivery, send) to the request's arrival.
 The publisher is a plugin in the same process: its transactions are part of what the daemon has to do.
 """

@@ -107,6 +107,8 @@ BAD = [
     ({"filter": {}}, "filter"),
     ({"filter": {"data.x": {"like": 1}}}, "filter.data.x.like"),
     ({"filter": {"or": []}}, "filter.or"),
+    ({"filter": {"data.x": {"gt": 5, "lt": 3}}}, "filter.data.x"),
+    ({"filter": {"amount": {"gt": 5}}}, "filter.amount"),
     ({"maxInFlight": 0}, "maxInFlight"),
     ({"maxInFlight": 1000}, "maxInFlight"),
     ({"ratePerSecond": 0}, "ratePerSecond"),
