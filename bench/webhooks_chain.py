@@ -7,8 +7,9 @@ A signed Paysafe payment is posted to the ingest listener at an even rate (open 
 whether the one before was answered or not). The daemon verifies and commits it, works out the transaction,
 publishes `payment.received`, makes a delivery per endpoint, writes the attempt, signs and sends. The clock
 runs from the moment the provider's webhook was to be sent to the arrival of the customer's request at the
-receiver; `accept p95` counts from when the provider had its 200. Sender, receiver, daemon and PostgreSQL (fsync on) are processes of one machine; the receiver stores
-nothing. The second table says when each step was reached, by the times that the rows carry.
+receiver; `accept p95` counts from when the provider had its 200. Sender, receiver, daemon and PostgreSQL
+(fsync on) are processes of one machine; the receiver stores nothing. The second table says when each step was
+reached, by the times that the rows carry.
 """
 
 from __future__ import annotations
