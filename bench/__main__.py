@@ -30,6 +30,9 @@ TABLE = {
     "orders": ("Bulk orders beside plain asyncpg scripts", "--rounds 3"),
     "webhooks": ("Outbound webhooks through a whole daemon", ""),
     "archive": ("Retention: archive, verify, copy, delete, beside a script by hand", ""),
+    "webhooks_chain": ("From a provider's webhook to the customer's delivery", "--seconds 7"),
+    "webhooks_peers": ("Sustained deliveries beside loops that store nothing", ""),
+    "webhooks_holes": ("A tenth of 1,000 endpoints never answers", "--rounds 2 --seconds 8"),
 }
 LONGEST_SECONDS = 420
 _LOGGED = re.compile(r"^20\d\d-\d\d-\d\d[ T]")

@@ -4,9 +4,9 @@
     python bench/webhooks.py --deliveries 20000 --seconds 30 --rates 50,200,500
     python bench/webhooks.py --endpoints 1000 --holes 100 --rates 200   # 10 % never answer; compare --holes 0
 
-A throwaway PostgreSQL is started. The receiver is a process of its own on the same machine and stores
-nothing; each endpoint has a loopback address of its own, as it would have a host of its own. The daemon
-stores every attempt before it sends and every result after. Latency is measured from
+A throwaway PostgreSQL is started (fsync on). The receiver is a process of its own on the same machine and
+stores nothing; each endpoint has a loopback address of its own, as it would have a host of its own. The
+daemon stores every attempt before it sends and every result after. Latency is measured from
 before the publishing transaction begins (event, inbox, fan-out, delivery, send) to the request's arrival.
 The publisher is a plugin in the same process: its transactions are part of what the daemon has to do.
 """
@@ -33,6 +33,7 @@ from wharfd.app import assemble, run
 from wharfd.config import load_configuration
 from wharfd.contracts.events import Event
 from wharfd.loading import LoadedPlugin, find_plugins
+from wharfd.testing import postgres as testing_postgres
 from wharfd.testing.postgres import Cluster
 
 MARK = b'"at":'
@@ -248,6 +249,9 @@ def main() -> None:
     if options.what == "receiver":
         trio.run(receive)
         return
+    testing_postgres._SETTINGS.update(
+        {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB"}
+    )
     receiver = subprocess.Popen([sys.executable, __file__, "receiver"], stdout=subprocess.PIPE, text=True)
     try:
         assert receiver.stdout is not None

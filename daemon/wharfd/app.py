@@ -6,6 +6,7 @@ and gives it back in reverse. What the parts do is theirs; here is only when.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -118,6 +119,7 @@ def run_until_stopped(prepared: Prepared) -> int:
                     nursery.cancel_scope.cancel()
 
                 running: Running = await nursery.start(serve)
+                settle_memory()
                 if not under_systemd:
                     greet(running)
                 nursery.start_soon(_reload_on_hangup, prepared, running, control)
@@ -128,6 +130,16 @@ def run_until_stopped(prepared: Prepared) -> int:
 
     trio.run(main)
     return 0
+
+
+def settle_memory() -> None:
+    """Take what a started daemon holds for good out of the collector's sight, and let it look less often.
+
+    A full collection stops the event loop: some 40 ms with all modules and plugins in it, 1 ms without.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 async def _reload_on_hangup(prepared: Prepared, running: Running, control: logging.LogControl) -> None:

@@ -17,6 +17,7 @@ from wharfd import (
     Metric,
     Migrations,
     PluginContext,
+    Provides,
     RetentionRule,
     Route,
     Schedule,
@@ -24,12 +25,14 @@ from wharfd import (
     WorkQueue,
     hookimpl,
 )
+from wharfd.contracts.lineage import ORIGINS
 from wharfd.contracts.payments import AccountStatusChanged, PaymentFailed, PaymentReceived, PaymentRefunded
 
 from . import console as _console
 from . import declared, reconciling, upkeep, watching
 from .acceptance.routes import ingest_routes
 from .api.analytics import renew
+from .api.origins import StoredEvents
 from .api.routes import api_routes
 from .commands import commands
 from .config import Settings
@@ -52,6 +55,12 @@ def register_migrations() -> Migrations:
 def register_routes(settings: Settings) -> Sequence[Route]:
     """Transactions, accounts, analytics; events, queue and keys for operators."""
     return api_routes(settings)
+
+
+@hookimpl
+def register_services() -> Sequence[Provides]:
+    """What arrived, for those who follow a trace."""
+    return [Provides(ORIGINS, StoredEvents)]
 
 
 @hookimpl

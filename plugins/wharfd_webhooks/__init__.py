@@ -18,6 +18,7 @@ from wharfd import (
     Metric,
     Migrations,
     PluginContext,
+    Requires,
     RetentionRule,
     Retry,
     Route,
@@ -26,6 +27,7 @@ from wharfd import (
     WorkQueue,
     hookimpl,
 )
+from wharfd.contracts.lineage import ORIGINS
 from wharfd.contracts.webhooks import OPERATIONAL
 
 from . import commands, extension, watching
@@ -46,6 +48,12 @@ MOST_TRIES = 50  # the largest budget a person may ask for
 def register_settings() -> type[Settings]:
     """What may stand in `[plugins.webhooks]`."""
     return Settings
+
+
+@hookimpl
+def register_services(settings: Settings) -> list[Requires]:
+    """Lineage goes back to what arrived, where some plugin knows of that."""
+    return [Requires(ORIGINS, optional=True)]
 
 
 @hookimpl

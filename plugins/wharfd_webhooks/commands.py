@@ -39,8 +39,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         ("cancel", "do not send a delivery any more"),
     ):
         actions.add_parser(action, help=words).add_argument("id", help="dlv_…")
-    trace = actions.add_parser("lineage", help="follow a trace id from the first event to every attempt")
-    trace.add_argument("id", help="the trace id")
+    trace = actions.add_parser("lineage", help="follow a provider's webhook to every send, and back")
+    trace.add_argument("id", help="of the webhook, an event, a delivery or a trace")
     recover = actions.add_parser("recover", help="count what an endpoint missed since a time, or send it")
     recover.add_argument("webhook", help="wh_…")
     recover.add_argument("--since", required=True, help="such as 2026-01-31T12:00:00Z")
@@ -110,6 +110,9 @@ def _lineage(answer: Any, output: Output) -> int:
     if output.as_json:
         output.json(answer)
         return 0
+    for origin in answer["origins"]:
+        what = f"{origin['name']} from {origin['source']}: {origin['state']}"
+        output.line(f"{origin['receivedAt']}  {origin['id']}  {what}")
     for entry in answer["messages"]:
         message = entry["message"]
         output.line(f"{message['createdAt']}  {message['id']}  {message['type']}  ({message['source']})")

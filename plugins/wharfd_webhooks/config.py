@@ -42,7 +42,7 @@ class Settings:
     connect_timeout: timedelta = option(timedelta(seconds=5), help="time for TCP and TLS within that")
     concurrency: int = option(512, help="deliveries under way at a time in this daemon")
     max_in_flight: int = option(
-        16, help="deliveries under way at a time to one endpoint, per daemon; the most it may ask for"
+        16, help="deliveries under way at a time to one endpoint, over all daemons; the most it may ask for"
     )
     max_response_bytes: int = option(4096, help="how much of an answer's body is kept")
     max_payload_bytes: int = option(262144, help="largest payload taken by POST /api/v1/events")

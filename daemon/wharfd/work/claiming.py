@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,8 +84,9 @@ class Claimer:
         statement = queue.statements.claim if turn.after is None else queue.statements.claim_on
         assert statement is not None
         arguments = [wanted, claim, queue.declared.lease_seconds, queue.name, *queue.lane]
+        share = turn.share(wanted)
         if not queue.declared.ordered:
-            arguments.append(turn.share(wanted))
+            arguments.append(share)
             if queue.declared.per_key is not None:
                 arguments.append(queue.declared.per_key)
         if turn.after is not None:
@@ -96,7 +98,8 @@ class Claimer:
                 await tx.execute(_LOCK, queue.name, timeout=_CLAIM_SECONDS)
                 records = await tx.fetch(statement, *arguments, timeout=_CLAIM_SECONDS)
         taken = [record for record in records if record["wharfd_attempt"] is not None]
-        turn.moved(wanted, records[0]["wharfd_walked"], records[0]["wharfd_last"], taken)
+        most = 1 if queue.declared.ordered else share
+        turn.moved(wanted, records[0]["wharfd_walked"], records[0]["wharfd_last"], taken, share=most)
         return taken
 
     def _job(self, record: Record, start: int, claim: int, leased_at: float) -> Job[Any] | None:
@@ -146,20 +149,26 @@ class Round:
         self.more = False
         self._active = CLAIM_LIMIT
         self._served: set[Any] = set()
+        self._left = False  # whether a key of this round may have more
 
     def share(self, wanted: int) -> int:
         """Return how many rows each key gets."""
         return max(1, math.ceil(wanted / max(1, self._active)))
 
-    def moved(self, wanted: int, walked: int | None, last: Any, taken: Sequence[Record]) -> None:
-        """Note how far the claim came."""
-        self._served.update(record["wharfd_by"] for record in taken)
+    def moved(
+        self, wanted: int, walked: int | None, last: Any, taken: Sequence[Record], *, share: int = 1
+    ) -> None:
+        """Note how far the claim came. A key that got less than its share has nothing more that is due."""
+        counts = Counter(record["wharfd_by"] for record in taken)
+        self._served.update(counts)
+        self._left |= any(count >= share for count in counts.values())
         self._active = max(self._active, len(self._served))
         if len(taken) >= wanted or (walked or 0) >= KEYS_PER_CLAIM:
             self.after = last  # it stopped in the middle; the key it stopped at has had its share
             self.more = True
         else:  # came to the last key: the round is over
-            self.more = bool(self._served) or self.after is not None
+            self.more = self._left or self.after is not None
+            self._left = False
             self._active = max(1, len(self._served))
             self._served.clear()
             self.after = None

@@ -21,6 +21,7 @@ QUEUE = "events"
 _PACE_SECONDS = 0.02
 _CALM_PACE_SECONDS = 0.004  # while the event loop is on time: small batches then cost nobody anything
 _CALM_SECONDS = 0.003
+_CALM_RATE = 300.0  # events a second; beyond it, larger batches save more time than sooner ones
 _BUSY_PACE_SECONDS = 0.05
 _BUSY_ROWS = 20
 _LATE_SECONDS = 0.008
@@ -35,6 +36,7 @@ class News:
         self._rows = 0
         self._something = trio.Event()
         self.late_seconds = 0.0
+        self._rate = 0.0
 
     def add(self, rows: int) -> None:
         """Note that so many events are new in the table."""
@@ -43,19 +45,24 @@ class News:
 
     async def run(self, ctx: PluginContext[Settings]) -> None:
         """Wake workers, for ever."""
+        woken = trio.current_time()
         while True:
             await self._something.wait()
             self._something = trio.Event()
             rows, self._rows = self._rows, 0
             ctx.work.wake(None, QUEUE, rows=rows)
-            due = trio.current_time() + self._pace(rows)
+            now = trio.current_time()
+            self._rate = 0.9 * self._rate + 0.1 * rows / max(now - woken, 0.001)
+            woken = now
+            due = now + self._pace(rows)
             await trio.sleep_until(due)
             self.late_seconds = 0.7 * self.late_seconds + 0.3 * (trio.current_time() - due)
 
     def _pace(self, rows: int) -> float:
         if rows >= _BUSY_ROWS:
             return _BUSY_PACE_SECONDS
-        return _CALM_PACE_SECONDS if self.late_seconds < _CALM_SECONDS else _PACE_SECONDS
+        calm = self.late_seconds < _CALM_SECONDS and self._rate < _CALM_RATE
+        return _CALM_PACE_SECONDS if calm else _PACE_SECONDS
 
     async def give_way(self, worked_seconds: float) -> None:
         """Rest after work while accepting needs the machine; returns at once when it does not."""

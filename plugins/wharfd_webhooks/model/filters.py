@@ -22,7 +22,7 @@ MAX_CHOICES = 200
 MAX_TEXT = 1024
 MAX_PATH = 256
 
-_MISSING = object()
+MISSING = object()  # what a path finds that leads nowhere
 _SCALARS = (str, int, float, bool, type(None))
 _ORDERED = (str, int, float)
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists", "prefix")
@@ -40,6 +40,11 @@ class FilterError(ValueError):
 def compile_filter(given: Any) -> Test:
     """Turn a filter into a function of the payload; raises `FilterError` for anything that is not one."""
     return _Compiler().group(given, "filter", 0)
+
+
+def condition_test(name: str, wanted: Any) -> Test:
+    """Return what one condition says about a value, or about `MISSING`."""
+    return _Compiler().condition(name, wanted, name)
 
 
 class _Compiler:
@@ -98,7 +103,7 @@ class _Compiler:
         if name == "exists":
             if not isinstance(wanted, bool):
                 raise FilterError(where, "must be true or false")
-            return lambda found: (found is not _MISSING) == wanted
+            return lambda found: (found is not MISSING) == wanted
         if name == "prefix":
             if not isinstance(wanted, str) or not 0 < len(wanted) <= MAX_TEXT:
                 raise FilterError(where, f"must be text of 1 to {MAX_TEXT} characters")
@@ -127,19 +132,19 @@ def walk(payload: Any, steps: tuple[str, ...]) -> Any:
     """Return what a path leads to, or a mark that is equal to nothing."""
     for step in steps:
         if isinstance(payload, Mapping):
-            payload = payload.get(step, _MISSING)
+            payload = payload.get(step, MISSING)
         elif isinstance(payload, list) and step.isdecimal() and len(step) < 9 and int(step) < len(payload):
             payload = payload[int(step)]
         else:
-            return _MISSING
-        if payload is _MISSING:
-            return _MISSING
+            return MISSING
+        if payload is MISSING:
+            return MISSING
     return payload
 
 
 def found(value: Any) -> bool:
     """Whether `walk` led somewhere."""
-    return value is not _MISSING
+    return value is not MISSING
 
 
 def _scalar(value: Any, where: str) -> None:
@@ -168,7 +173,7 @@ def _comparison(name: str, wanted: Any) -> Test:
     text = isinstance(wanted, str)
 
     def test(found: Any) -> bool:
-        if found is _MISSING or isinstance(found, bool) or not isinstance(found, _ORDERED):
+        if found is MISSING or isinstance(found, bool) or not isinstance(found, _ORDERED):
             return False
         if isinstance(found, str) != text:
             return False

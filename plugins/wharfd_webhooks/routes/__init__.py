@@ -5,7 +5,7 @@ from __future__ import annotations
 from wharfd import Route
 
 from ..config import Settings
-from . import catalogue, deliveries, endpoints, events, recoveries, secrets, switching
+from . import catalogue, deliveries, endpoints, events, lineage, recoveries, secrets, switching
 
 
 def routes(settings: Settings) -> list[Route]:
@@ -17,5 +17,6 @@ def routes(settings: Settings) -> list[Route]:
         *deliveries.routes(settings),
         *recoveries.routes(settings),
         *events.routes(settings),
+        *lineage.routes(settings),
         *catalogue.routes(settings),
     ]

@@ -11,6 +11,7 @@ from wharfd import FieldError, Invalid, OutboundError, PluginContext
 from ..config import Settings
 from ..model.filters import FilterError, compile_filter, path_steps
 from ..model.keys import SigningKey, new_key, read_key
+from ..model.never import never_problems
 from ..model.patterns import MAX_PATTERNS, pattern_problem
 from ..model.signing import header_problems
 from ..model.tls import TlsProblem, authorities_end, check_client_key, client_certificate_ends
@@ -61,7 +62,7 @@ def _check_filter(given: Mapping[str, Any] | None) -> list[FieldError]:
         compile_filter(given)
     except FilterError as error:
         return [FieldError(error.field, error.message)]
-    return []
+    return [FieldError(field, sentence) for field, sentence in never_problems(given)]
 
 
 def _check_limits(settings: Settings, endpoint: NewEndpoint) -> list[FieldError]:

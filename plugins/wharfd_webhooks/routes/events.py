@@ -1,4 +1,4 @@
-"""Events: publish through wharfd, look one up, and follow a trace from end to end."""
+"""Events: publish through wharfd, look one up, and ask why somebody did not get it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from wharfd import (
     PluginContext,
     Rate,
     Record,
-    Reply,
     Request,
     Route,
     new_id,
@@ -30,7 +29,7 @@ from ..model.schemas import problems
 from ..store import deliveries, endpoints, messages, types
 from .catalogue import declared_types
 from .endpoints import READ
-from .shapes import AttemptOut, DeliveryOut, attempt_out, delivery_out
+from .shapes import DeliveryOut, delivery_out
 
 PUBLISH = "events:write"
 
@@ -68,27 +67,6 @@ class MessageOut(msgspec.Struct, kw_only=True, rename="camel"):
     deliveries: list[DeliveryOut] = []
 
 
-class LineageDelivery(msgspec.Struct, kw_only=True):
-    """A delivery with all its sends."""
-
-    delivery: DeliveryOut
-    attempts: list[AttemptOut]
-
-
-class LineageMessage(msgspec.Struct, kw_only=True):
-    """A message of a trace with all its deliveries."""
-
-    message: MessageOut
-    deliveries: list[LineageDelivery]
-
-
-class Lineage(msgspec.Struct, kw_only=True, rename="camel"):
-    """Everything that carries one trace id, from the first event to the last attempt."""
-
-    trace_id: str
-    messages: list[LineageMessage]
-
-
 class MissingOut(msgspec.Struct, kw_only=True, rename="camel"):
     """Why an event made no delivery for an endpoint."""
 
@@ -114,10 +92,6 @@ def routes(settings: Settings) -> list[Route]:
         Route(
             method="GET", path="/api/v1/messages/{id}/explain/{webhook_id}", handler=explain, scope=READ,
             returns=MissingOut, summary="why did this endpoint not get this event?",
-        ),
-        Route(
-            method="GET", path="/api/v1/lineage/{trace_id}", handler=lineage, scope=READ, returns=Lineage,
-            summary="follow a trace from the first event to every attempt",
         ),
     ]  # fmt: skip
 
@@ -176,8 +150,8 @@ async def _check(ctx: PluginContext[Settings], request: Request, given: EventIn,
 
 async def show(ctx: PluginContext[Settings], request: Request) -> MessageOut:
     """Read a message with its deliveries, as far as the caller may see them."""
-    row, made = await _message_of(ctx, request)
-    return _message_out(row, msgspec.json.decode(row["body"]), [delivery_out(one) for one in made])
+    row, made = await message_of(ctx, request)
+    return message_out(row, msgspec.json.decode(row["body"]), [delivery_out(one) for one in made])
 
 
 async def explain(ctx: PluginContext[Settings], request: Request) -> MissingOut:
@@ -185,7 +159,7 @@ async def explain(ctx: PluginContext[Settings], request: Request) -> MissingOut:
     endpoint = await endpoints.get(ctx.db, request.path["webhook_id"], request.owner)
     if endpoint is None:
         raise NotFound(f"there is no webhook {request.path['webhook_id'][:80]!r}")
-    row, made = await _message_of(ctx, request)
+    row, made = await message_of(ctx, request)
     own = [delivery_out(one) for one in made if one["endpoint_id"] == endpoint["id"]]
     reasons = (
         [f"it made the delivery {own[0].id}, which is {own[0].status}"]
@@ -195,22 +169,7 @@ async def explain(ctx: PluginContext[Settings], request: Request) -> MissingOut:
     return MissingOut(message_id=row["id"], webhook_id=endpoint["id"], reasons=reasons, deliveries=own)
 
 
-async def lineage(ctx: PluginContext[Settings], request: Request) -> Any:
-    """Follow a trace."""
-    trace_id = request.path["trace_id"]
-    found = []
-    for row in await messages.of_trace(ctx.db, trace_id, request.owner):
-        made = []
-        for one in await deliveries.of_message(ctx.db, row["id"], request.owner):
-            sends = await deliveries.attempts(ctx.db, one["id"], one["created_at"])
-            made.append(LineageDelivery(delivery=delivery_out(one), attempts=[attempt_out(s) for s in sends]))
-        found.append(LineageMessage(message=_message_out(row, None, []), deliveries=made))
-    if not found:
-        raise NotFound(f"nothing carries the trace id {trace_id[:80]!r}")
-    return Reply(200, Lineage(trace_id=trace_id, messages=found))
-
-
-async def _message_of(ctx: PluginContext[Settings], request: Request) -> tuple[Record, list[Record]]:
+async def message_of(ctx: PluginContext[Settings], request: Request) -> tuple[Record, list[Record]]:
     """Return a message that is the caller's own, with its deliveries; 404 otherwise."""
     row = await messages.find(ctx.db, request.path["id"])
     if row is None or (request.owner is not None and row["owner"] != request.owner):
@@ -218,7 +177,8 @@ async def _message_of(ctx: PluginContext[Settings], request: Request) -> tuple[R
     return row, await deliveries.of_message(ctx.db, row["id"], request.owner)
 
 
-def _message_out(row: Record, payload: Any, made: list[DeliveryOut]) -> MessageOut:
+def message_out(row: Record, payload: Any, made: list[DeliveryOut]) -> MessageOut:
+    """Return a message as callers see it."""
     return MessageOut(
         id=row["id"],
         type=row["type"],

@@ -44,6 +44,11 @@ class Gate:
         """Whether nothing is lost by forgetting it."""
         return not self.in_flight and not self._queue and not self.parked
 
+    @property
+    def room(self) -> int:
+        """How many more deliveries would find a turn at once, by what the endpoint was last given."""
+        return max(0, int(self.allowance) - self.in_flight - len(self._queue))
+
     async def enter(self, endpoint: Endpoint, *, forced: bool = False) -> Outcome | None:
         """Take a turn; returns None when the send may go and `leave` must be called after it.
 

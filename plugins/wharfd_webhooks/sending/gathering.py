@@ -33,11 +33,17 @@ class Gathering(Generic[A, R]):
 
     `act` gets up to `most` items and returns as many results in their order; it runs shielded from the
     cancellation of whoever happens to lead. Cancelling a caller takes its item out while it only waits.
+    With `linger`, a group that comes within so many seconds of the last one waits as long for others to join:
+    for what nobody waits for, where fewer groups are worth more than the few milliseconds.
     """
 
-    def __init__(self, act: Callable[[Sequence[A]], Awaitable[Sequence[R]]], *, most: int = 200) -> None:
+    def __init__(
+        self, act: Callable[[Sequence[A]], Awaitable[Sequence[R]]], *, most: int = 200, linger: float = 0.0
+    ) -> None:
         self._act = act
         self._most = most
+        self._linger = linger
+        self._ended = float("-inf")
         self._waiting: deque[_Entry[A, R]] = deque()
         self._led = False
         self.groups = 0
@@ -77,6 +83,9 @@ class Gathering(Generic[A, R]):
 
     async def _lead(self) -> None:
         """Do one group, the caller's own entry first in it, and hand over."""
+        if trio.current_time() - self._ended < self._linger and len(self._waiting) < self._most:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self._linger)
         group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         self.groups += 1
         self.items += len(group)
@@ -91,6 +100,7 @@ class Gathering(Generic[A, R]):
             for entry in group:
                 entry.error = error
         finally:
+            self._ended = trio.current_time()
             for entry in group:
                 entry.called.set()
             self._hand_over()

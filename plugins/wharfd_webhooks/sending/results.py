@@ -50,6 +50,7 @@ from ..store import senders
 from .directory import Directory
 from .gathering import Gathering
 
+_LINGER_SECONDS = 0.005  # under load results are written this much later, in fewer commits
 _AGAIN_SECONDS = 0.5
 _GIVE_UP_SECONDS = 120.0  # longer than a lease: by then others may have taken the deliveries over
 _TRANSIENT = (
@@ -93,7 +94,7 @@ class Results:
         queue = result.job.queue
         gathering = self._by_queue.get(queue)
         if gathering is None:
-            gathering = self._by_queue[queue] = Gathering(self._write)
+            gathering = self._by_queue[queue] = Gathering(self._write, linger=_LINGER_SECONDS)
         return await gathering(result)
 
     async def _write(self, results: Sequence[Result]) -> list[Told]:

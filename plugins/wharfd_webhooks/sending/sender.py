@@ -11,7 +11,6 @@ A crash between 2 and 4 leaves the attempt `started`; whoever gets the delivery 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import trio
@@ -44,7 +43,6 @@ SWEEP_SECONDS = 15.0  # how often parked deliveries are looked at
 QUEUES = {"free": "deliveries", "ordered": "ordered", "skipping": "ordered_skipping"}  # by lane
 _LOOKS = 5
 _MARK_SECONDS = 3.0
-_ELSEWHERE = (0.05, 0.25)  # seconds until a delivery that another daemon should send is offered again
 
 _Start = tuple[Job[DeliveryRow], Endpoint]
 
@@ -86,8 +84,6 @@ class Sender:
             if endpoint is None:
                 return Cancel("the endpoint is not there any more")
             endpoint = self.shares.of(endpoint)
-            if endpoint.max_in_flight == 0 and not forced and endpoint.status == "active":
-                return Snooze(random.uniform(*_ELSEWHERE), reason="left to another daemon")  # noqa: S311
             gate = self.gates.of(endpoint.id)
             refused = await gate.enter(endpoint, forced=forced)
             if refused is not None:
@@ -197,23 +193,25 @@ class Sender:
         for row in await senders.releasable(self._ctx.db):
             if row["probing"]:
                 lanes = await senders.release(self._ctx.db, row["id"], 1, 1.0)
-            else:
+            elif share := self._share(row["id"]):
                 lanes = await senders.release(
-                    self._ctx.db,
-                    row["id"],
-                    self._share(row["id"], row["max_in_flight"]),
-                    self._ctx.settings.ramp_per_second,
+                    self._ctx.db, row["id"], share, self._ctx.settings.ramp_per_second
                 )
+            else:
+                continue
             self.wake(lanes)
             released += len(lanes)
         return released
 
-    def _share(self, endpoint_id: str, in_flight: int) -> int:
-        """How many to release per sweep: what the ramp allows, or what a slow endpoint can take meanwhile."""
+    def _share(self, endpoint_id: str) -> int:
+        """How many to release per sweep: what the ramp allows, or what a slow endpoint can take meanwhile.
+
+        That is nothing while all the turns it gets are taken: what came back would only be parked again.
+        """
         ramp = int(self._ctx.settings.ramp_per_second * SWEEP_SECONDS)
         gate: Gate = self.gates.of(endpoint_id)
         if trio.current_time() < gate.stuck_until:
-            return max(1, min(ramp, 2 * in_flight + int(gate.rate * SWEEP_SECONDS)))
+            return min(ramp, gate.room + int(gate.rate * SWEEP_SECONDS))
         return max(1, ramp)
 
     def wake(self, lanes: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 Every daemon that sends says so in `webhooks.senders` every few seconds. With N of them, each takes an Nth of
 an endpoint's rate and of its sends under way; what is left over of the latter goes to some of them, to other
-ones for other endpoints. A daemon that gets none puts its deliveries off for a moment, for another to take.
+ones for other endpoints. Each gets one at least, so that no daemon claims what it may not send: an endpoint
+with a limit below N may see N at a time. One at a time over all daemons is what `orderBy` is for.
 
 A daemon that died keeps its share until it has not been seen for `ALIVE_SECONDS`. One that has just started
 is known to the others after `BEAT_SECONDS` at the latest; until then an endpoint may see more than its limit.
@@ -80,7 +81,7 @@ class Shares:
         await self._ctx.db.execute(LEAVE, self._id)
 
     def of(self, endpoint: Endpoint) -> Endpoint:
-        """Return the endpoint with this daemon's part of its limits; `max_in_flight` may be 0."""
+        """Return the endpoint with this daemon's part of its limits."""
         if self.daemons == 1:
             return endpoint
         kept = self._kept.get(endpoint.id)
@@ -107,6 +108,6 @@ def own_id(state_dir: Path | None) -> str:
 
 
 def share(most: int, daemons: int, place: int, endpoint_id: str) -> int:
-    """Return how many of `most` the daemon at this place gets; over all places they add up to `most`."""
+    """Return how many of `most` the daemon at this place gets: together that many, but one each at least."""
     each, rest = divmod(most, daemons)
-    return each + ((place + zlib.crc32(endpoint_id.encode())) % daemons < rest)
+    return max(1, each + ((place + zlib.crc32(endpoint_id.encode())) % daemons < rest))

@@ -43,10 +43,14 @@ FIND = sql(
 TRACED = sql(
     "messages_of_trace",
     """
-    SELECT id, created_at, type, owner, source, subject, trace_id FROM webhooks.messages
+    SELECT id, created_at, type, owner, source, subject, trace_id,
+           CASE WHEN source = 'event' THEN
+             substring(convert_from(body, 'UTF8') FROM '"source_event_id":"(evt_[0-9a-z]+)"') END AS origin
+      FROM webhooks.messages
      WHERE trace_id = $1 AND ($2::text IS NULL OR owner = $2) ORDER BY created_at, id LIMIT 1000
     """,
 )
+BY_ID = sql("message_by_id", TRACED.text.replace("trace_id = $1", "id = $1"))
 
 
 @dataclass(frozen=True)
@@ -114,3 +118,8 @@ async def find(db: Queries, message_id: str) -> Record | None:
 async def of_trace(db: Queries, trace_id: str, owner: str | None) -> list[Record]:
     """Return the messages with this trace id that the owner may see, oldest first."""
     return await db.fetch(TRACED, trace_id, owner)
+
+
+async def by_id(db: Queries, message_id: str, owner: str | None) -> list[Record]:
+    """Return a message, as `of_trace` would, if the owner may see it."""
+    return await db.fetch(BY_ID, message_id, owner)

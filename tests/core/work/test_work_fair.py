@@ -166,3 +166,13 @@ def test_the_round_goes_on_where_it_stopped_and_finds_the_share():
     assert (turn.after, turn.more) == (None, False)
     turn.moved(100, 1000, "m", [])
     assert (turn.after, turn.more) == ("m", True)  # many keys with nothing due: go on, in another claim
+
+
+def test_a_key_that_got_less_than_its_share_has_nothing_more():
+    turn = Round()
+    turn.moved(100, 1, "a", [_Record(wharfd_by="a")] * 3, share=100)
+    assert turn.more is False
+    turn.moved(100, 2, "b", [_Record(wharfd_by="a")] * 3 + [_Record(wharfd_by="b")] * 5, share=5)
+    assert turn.more is True
+    turn.moved(100, 1, "a", [_Record(wharfd_by="a")], share=5)
+    assert turn.more is False

@@ -43,6 +43,13 @@ class OrderFailed(Event, frozen=True, kw_only=True):
     order_id: str
 
 
+class NoServices:
+    """No plugin offers anything."""
+
+    def find(self, key):
+        return None
+
+
 @dataclass
 class NoHooks:
     """Plugins that implement before_delivery, as a list of functions."""
@@ -181,7 +188,7 @@ def make_context(db, engine, bus, vault, http, settings, metrics, hooks=None, re
         work=work,
         jobs=Jobs(NAME, work, kinds),
         events=bus.events(NAME),
-        services=None,
+        services=NoServices(),
         hooks=hooks or NoHooks(),
         metrics=metrics.for_plugin(NAME, plugin.register_metrics(settings)),
         http=http,

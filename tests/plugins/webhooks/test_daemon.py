@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import hmac
+from datetime import UTC, datetime
 
+import msgspec
 import trio
 
 from wharfd.cli.client import Client
 from wharfd.supervisor import State
+from wharfd_netbanx.samples import sample_document
 from wharfd_webhooks.commands import commands
 
 CONFIG = """
@@ -57,5 +62,34 @@ async def test_from_the_api_to_the_receiver(daemon, receiver, capsys):
         )
         assert "add --run to send" in text
         message = (await d.get(f"/api/v1/messages/{row['messageId']}")).json()
-        _, text = await cli("lineage", message["traceId"])
-        assert row["id"] in text
+        for wanted in (message["traceId"], message["id"], row["id"]):
+            _, text = await cli("lineage", wanted)
+            assert row["id"] in text
+
+
+PAYMENTS = f"""{CONFIG}
+[plugins.netbanx.sources.netbanx]
+keys = ["YSBrZXkgdGhhdCBvbmx5IHRoaXMgdGVzdCBrbm93cyE="]
+"""
+
+
+async def test_from_a_providers_webhook_to_the_customer_and_back(daemon, receiver):
+    async with daemon(config=PAYMENTS) as d:
+        await d.wait_for_state("webhooks", State.RUNNING)
+        await d.wait_for_state("netbanx", State.RUNNING)
+        made = await d.post("/api/v1/webhooks", {"url": receiver.url, "events": ["payment.*"]})
+        assert made.status == 201, made.body
+        body = msgspec.json.encode(sample_document("payment-completed", number=7, at=datetime.now(UTC)))
+        secret = base64.b64decode("YSBrZXkgdGhhdCBvbmx5IHRoaXMgdGVzdCBrbm93cyE=")
+        signature = base64.b64encode(hmac.digest(secret, body, "sha256")).decode()
+        taken = await d.request("POST", "/api/webhooks/netbanx", body=body, headers={"Signature": signature})
+        assert taken.status == 200, taken.body
+        (request,) = await receiver.wait_for(1, seconds=30)
+        await d.drain("webhooks.deliveries")
+        (row,) = (await d.get("/api/v1/deliveries")).json()["items"]
+        provider = taken.json()["webhookId"]
+        trace = (await d.get(f"/api/v1/lineage/{provider}")).json()
+        assert [one["id"] for one in trace["origins"]] == [provider]
+        assert trace["messages"][0]["message"]["id"] == request.header("webhook-id")
+        for wanted in (row["id"], row["messageId"], trace["traceId"]):
+            assert (await d.get(f"/api/v1/lineage/{wanted}")).json() == trace

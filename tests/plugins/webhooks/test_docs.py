@@ -96,6 +96,17 @@ func main() {
     run("go", "run", str(program))
 
 
+@pytest.mark.skipif(shutil.which("php") is None, reason="THE PHP SNIPPET IS NOT TESTED: php is not installed")
+def test_php(tmp_path):
+    check = """
+foreach (json_decode(stream_get_contents(STDIN), true) as $c) {
+    if (verify($c['secret'], $c['headers'], $c['body']) !== $c['good']) { fwrite(STDERR, $c['body']); exit(1); }
+}"""
+    program = tmp_path / "verify.php"
+    program.write_text(f"<?php\n{snippet('php')}{check}")
+    run("php", str(program))
+
+
 def run(*command):
     done = subprocess.run(
         command, input=json.dumps(cases()).encode(), capture_output=True, check=False, timeout=60

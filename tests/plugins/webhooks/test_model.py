@@ -20,6 +20,7 @@ from wharfd_webhooks.model.actions import action_for, table_as_markdown
 from wharfd_webhooks.model.filters import FilterError, compile_filter
 from wharfd_webhooks.model.health import Health, Limits, after_failure, after_success
 from wharfd_webhooks.model.keys import new_key, read_key
+from wharfd_webhooks.model.never import never_problems
 from wharfd_webhooks.model.patterns import asking_for, matches, pattern_problem
 from wharfd_webhooks.model.schedule import LONGEST_RETRY_AFTER, Policy, next_delay, read_retry_after
 from wharfd_webhooks.model.signing import RESERVED_HEADERS, delivery_headers, sign
@@ -389,3 +390,41 @@ def test_the_docs_name_every_reserved_header_we_set():
     text = DOCS.read_text(encoding="utf-8").lower()
     for name in ("webhook-id", "webhook-timestamp", "webhook-signature", "x-webhook-signature"):
         assert re.search(rf"\b{name}\b", text)
+
+
+NEVER = [
+    ({"data.x": {"gt": 5, "lt": 3}}, "filter.data.x"),
+    ({"data.x": {"gte": 5, "lt": 5}}, "filter.data.x"),
+    ({"data.x": {"gt": 5, "lt": "9"}}, "filter.data.x"),
+    ({"data.x": {"prefix": "a", "gt": 5}}, "filter.data.x"),
+    ({"data.x": {"eq": 1, "ne": 1}}, "filter.data.x"),
+    ({"data.x": {"eq": 3, "gt": 5}}, "filter.data.x"),
+    ({"data.x": {"exists": False, "eq": 1}}, "filter.data.x"),
+    ({"data.x": {"exists": False, "gt": 1}}, "filter.data.x"),
+    ({"data.x": {"in": ["a", "b"], "nin": ["b", "a"]}}, "filter.data.x"),
+    ({"and": [{"data.x": 1}, {"data.x": 2}]}, "filter.and[0].data.x"),
+    ({"data.x": 1, "and": [{"data.x": 2}]}, "filter.data.x"),
+    ({"or": [{"data.x": {"eq": 1, "ne": 1}}, {"total": 1}]}, "filter.or[0].data.x"),
+    ({"total": {"gt": 1}}, "filter.total"),
+]
+SOMETIMES = [
+    {"data.x": {"gte": 5, "lte": 5}},
+    {"data.x": {"gt": "a", "lt": "b"}},
+    {"data.x": {"eq": None}},
+    {"data.x": {"exists": False, "ne": 1}},
+    {"data.x": {"in": ["a", "b"], "ne": "a"}},
+    {"or": [{"data.x": 1}, {"data.x": 2}]},
+    {"or": [{"data.x": {"eq": 1, "ne": 1}}, {"type": "a.b"}]},
+    {"not": {"data.x": {"gt": 5, "lt": 3}}},
+]
+
+
+@pytest.mark.parametrize(("filter_", "field"), NEVER)
+def test_a_filter_that_never_matches_is_found(filter_, field):
+    compile_filter(filter_)
+    assert field in [found for found, _ in never_problems(filter_)]
+
+
+@pytest.mark.parametrize("filter_", SOMETIMES)
+def test_a_filter_that_may_match_is_left_alone(filter_):
+    assert never_problems(filter_) == []

@@ -107,6 +107,8 @@ BAD = [
     ({"filter": {}}, "filter"),
     ({"filter": {"data.x": {"like": 1}}}, "filter.data.x.like"),
     ({"filter": {"or": []}}, "filter.or"),
+    ({"filter": {"data.x": {"gt": 5, "lt": 3}}}, "filter.data.x"),
+    ({"filter": {"amount": {"gt": 5}}}, "filter.amount"),
     ({"maxInFlight": 0}, "maxInFlight"),
     ({"maxInFlight": 1000}, "maxInFlight"),
     ({"ratePerSecond": 0}, "ratePerSecond"),
@@ -315,6 +317,9 @@ async def test_a_trace_is_followed_from_end_to_end(house, api, receiver):
     (message,) = found["messages"]
     assert message["message"]["type"] == "order.created"
     assert message["deliveries"][0]["attempts"][0]["outcome"] == "delivered"
+    for one in (message["message"]["id"], message["deliveries"][0]["delivery"]["id"]):
+        assert (await api.get(f"/api/v1/lineage/{one}", token="acme")).json() == found
+        assert (await api.get(f"/api/v1/lineage/{one}", token="other")).status == 404
     assert (await api.get("/api/v1/lineage/trace-1", token="other")).status == 404
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import msgspec
 import pytest
 
@@ -106,8 +109,12 @@ async def test_gone_disables_and_parks_what_else_there_is(house, receiver):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_rests_the_whole_endpoint(house, receiver, status):
-    receiver.script(answers.status(status, headers=[("Retry-After", "3600")]))
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_retry_after_rests_the_whole_endpoint(house, receiver, status, form):
+    after = (
+        "3600" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    )
+    receiver.script(answers.status(status, headers=[("Retry-After", after)]))
     endpoint = await house.endpoint(receiver.url, max_in_flight=1)
     await house.publish(house.created(order_id="o1"))
     await receiver.wait_for(1)
@@ -124,13 +131,29 @@ async def test_retry_after_rests_the_whole_endpoint(house, receiver, status):
     assert (await house.get(endpoint))["failure_count"] == (1 if status == 503 else 0)
 
 
+async def test_a_storm_of_503_costs_a_few_requests(house, receiver):
+    receiver.answer = answers.status(503, headers=[("Retry-After", "3600")])
+    endpoint = await house.endpoint(receiver.url)
+    await house.publish(*(house.created(f"o{i}") for i in range(40)))
+    await house.until(lambda: _rests(house, endpoint))
+    await house.publish(*(house.created(f"p{i}") for i in range(40)))
+
+    async def all_put_off():
+        rows = await house.deliveries()
+        return len(rows) == 80 and all(
+            row["state"] == "held" or (row["state"] == "ready" and row["attempts"]) for row in rows
+        )
+
+    await house.until(all_put_off, 30)
+    assert len(receiver.requests) <= 8
+    assert len(await house.attempts()) == len(receiver.requests)
+
+
 async def _rests(house, endpoint):
     return (await house.get(endpoint))["breaker_until"] is not None
 
 
 async def test_the_breaker_opens_probes_and_lets_everything_go(opened, quick, receiver):
-    from datetime import timedelta
-
     receiver.answer = answers.status(500)
     settings = quick(open_after=2, rest=timedelta(seconds=0.3), delays=(0.01,) * 20)
     async with opened(settings) as house:
