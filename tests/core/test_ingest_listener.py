@@ -58,6 +58,16 @@ class Harness:
             raise self.reply
         return self.reply or Reply(200, b'{"length":%d}' % len(delivery.body))
 
+    def take(self, route, ctx, delivery, told):
+        async def tell():
+            try:
+                reply = await self.answer(route, ctx, delivery)
+            except Exception:
+                reply = Reply(503, b"{}", headers=(("Retry-After", "5"),))
+            told(reply)
+
+        self.nursery.start_soon(tell)
+
     async def connect(self):
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
@@ -113,7 +123,7 @@ def statuses(data: bytes) -> list[int]:
 
 
 @asynccontextmanager
-async def listening(*, harness=None, routes=(), sockets=None, **options):
+async def listening(*, harness=None, routes=(), sockets=None, quickly=True, **options):
     harness = harness or Harness()
     harness.table = RouteTable()
     plain = IngestRoute(source="test", paths=("/hook",), admit=print, store=print, answer=print, spool=False)
@@ -140,9 +150,12 @@ async def listening(*, harness=None, routes=(), sockets=None, **options):
         )
         harness.stopped.set()
 
+    if quickly:
+        options.setdefault("take", harness.take)
     harness.stopped = trio.Event()
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
+            harness.nursery = nursery
             harness.statistics = await nursery.start(serve)
             yield harness
             nursery.cancel_scope.cancel()
