@@ -22,7 +22,7 @@ from .failures import describe, is_outage
 from .keeping import Keeper
 from .message import Reply, come_back
 from .observing import Observer, Sampler
-from .storing import TransactionFactory, store_group
+from .storing import DatabaseFactory, TransactionFactory, own_database, store_group
 
 Told = Callable[[Reply], None]
 
@@ -96,14 +96,18 @@ class _Row:
 
 
 class _Group:
-    """Rows that can share a commit: same store function, same plugin, same right to the spool."""
+    """Rows that can share a commit: same store function, same plugin, same right to the spool.
 
-    __slots__ = ("committing", "ctx", "full", "lanes", "spools", "store", "waiting")
+    `database` is what a store function works on that commits by itself.
+    """
 
-    def __init__(self, store: Handler, ctx: Any, spools: bool) -> None:
+    __slots__ = ("committing", "ctx", "database", "full", "lanes", "spools", "store", "waiting")
+
+    def __init__(self, store: Handler, ctx: Any, spools: bool, database: Any) -> None:
         self.store = store
         self.ctx = ctx
         self.spools = spools
+        self.database = database
         self.waiting: deque[_Row] = deque()
         self.lanes = 0  # tasks at work on the group
         self.committing = 0  # those of them with a transaction open; the others start or linger
@@ -116,7 +120,11 @@ class _Group:
 
 
 class GroupCommitter:
-    """Takes admissions with `submit` or `take`. `transaction` opens one that commits when left in peace."""
+    """Takes admissions with `submit` or `take`. `transaction` opens one that commits when left in peace.
+
+    `databases` gives, by a plugin's name, the database for routes that are `single`; without it their store
+    function gets the one of its context.
+    """
 
     def __init__(
         self,
@@ -126,10 +134,12 @@ class GroupCommitter:
         policy: CommitPolicy | None = None,
         keeper: Keeper | None = None,
         observer: Observer | None = None,
+        databases: DatabaseFactory | None = None,
     ) -> None:
         self.policy = policy or CommitPolicy()
         self.statistics = CommitStatistics()
         self._transaction = transaction
+        self._databases = databases
         self._keeper = keeper
         self._observer = observer or Observer()
         self._log = log
@@ -222,12 +232,13 @@ class GroupCommitter:
 
     def _group(self, route: IngestRoute, ctx: Any) -> _Group:
         spools = route.spool and self._keeper is not None
-        key = (route.store, id(ctx), spools)
+        key = (route.store, id(ctx), spools, route.single)
         group = self._groups.get(key)
         if group is None:
             # Whoever has restarted comes with a new context; the group of the old one is done with.
             self._groups = {k: g for k, g in self._groups.items() if g.at_work or g.store != route.store}
-            group = self._groups[key] = _Group(route.store, ctx, spools)
+            database = own_database(ctx, self._databases) if route.single else None
+            group = self._groups[key] = _Group(route.store, ctx, spools, database)
         return group
 
     def _open_lane(self, nursery: trio.Nursery, group: _Group) -> None:
@@ -300,6 +311,7 @@ class GroupCommitter:
                     group.ctx,
                     [row.admission for row in rows],
                     attempt_seconds=policy.attempt_seconds,
+                    database=group.database,
                 )
             except Exception as error:
                 if not is_outage(error):

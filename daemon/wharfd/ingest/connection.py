@@ -438,6 +438,7 @@ class Connection:
         if self._readable:
             assert self._service.poller is not None
             self._service.poller.call_again(self._transport.socket)
+
     # -- the task's way goes on
 
     async def _refuse(self, refused: Refused) -> None:
