@@ -105,9 +105,8 @@ def read(peers: Peers) -> None:
     remaining = iter(pages)
     took = timed(lambda: peers.ask(next(remaining)), len(pages))
     p95 = took[int(len(took) * 0.95)]
-    print(
-        f"uncached page of transactions, {len(took)} pages: p50 {took[len(took) // 2]:.1f}, p95 {p95:.1f} ms"
-    )
+    p50 = statistics.median(took)
+    print(f"uncached page of transactions, {len(took)} pages: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
     first = timed(lambda: peers.ask("/api/v1/analytics?timeRange=month"), 1)[0]
     cached = statistics.median(timed(lambda: peers.ask("/api/v1/analytics?timeRange=month"), 200))
     computed = statistics.median(timed(lambda: ask(peers, COMPUTE), 5))

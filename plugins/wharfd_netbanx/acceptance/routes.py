@@ -79,8 +79,10 @@ async def store(ctx: Context, db: Database, admissions: Sequence[Admission]) -> 
 
 def spooled(ctx: Context, admission: Admission) -> Reply:
     """Answer a delivery that is on disk but not in the database: whether it is a duplicate is not known."""
-    gate = intake_of(ctx).gates.get(admission.source)
-    return _accepted(gate, admission, admission.entries[0].id, b"null")
+    intake = intake_of(ctx)
+    intake.spooled += 1
+    intake.spooled_at = ctx.now()
+    return _accepted(intake.gates.get(admission.source), admission, admission.entries[0].id, b"null")
 
 
 def answer(ctx: Context, delivery: Delivery) -> Reply:
