@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from .http.outbound import check_header as check_header
     from .http.outbound import parse_url as parse_url
     from .ids import new_id as new_id
+    from .ids import new_trace_id as new_trace_id
     from .ingest import Delivery as Delivery
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
@@ -159,7 +160,7 @@ _HOMES = {
     "encode_cursor offset_of page_of paginate",
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
-    "ids": "new_id",
+    "ids": "new_id new_trace_id",
     "ingest": "Delivery IngestReply",
     "metrics": "PluginMetrics Sample",
     "redaction": "names_a_secret redact_text",

@@ -139,7 +139,7 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _reload_on_hangup(prepared: Prepared, running: Running, control: logging.LogControl) -> None:

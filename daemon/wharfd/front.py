@@ -161,6 +161,7 @@ class Front:
         await serve_ingest(
             self._lives.ingest,
             self._intake.answerer.answer,
+            take=self._intake.answerer.take,
             sockets=self._sockets.ingest,
             log=log,
             limits=ListenerLimits(connections=settings.max_connections),

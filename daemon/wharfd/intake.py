@@ -62,19 +62,27 @@ async def open_intake(settings: IngestSettings, lives: PluginLives) -> AsyncIter
     Raises `SpoolError` when the spool cannot be used.
     """
     machinery = lives.machinery
+    database = machinery.db.urgent
 
     def transaction() -> AbstractAsyncContextManager[Transaction]:
-        return machinery.db.transaction()
+        return database.transaction()
 
     observer = IngestMetrics(machinery.metrics)
     keeper = spools = None
     if settings.spool:
         budget = SpoolBudget(max_bytes=settings.spool_max_mib << 20)
         spools = await Spools.open(machinery.state.spool, budget)
-        keeper = Keeper(spools, lives.ingest, transaction, log=log, observer=observer)
+        keeper = Keeper(
+            spools, lives.ingest, transaction, log=log, observer=observer, databases=database.named
+        )
     try:
         committer = GroupCommitter(
-            transaction, log=log, policy=commit_policy(settings), keeper=keeper, observer=observer
+            transaction,
+            log=log,
+            policy=commit_policy(settings),
+            keeper=keeper,
+            observer=observer,
+            databases=database.named,
         )
         yield Intake(committer, keeper, Answerer(committer, log=log), observer, ListenerStatistics())
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 from wharfd import Command, Output, WharfdError
 
@@ -53,7 +54,7 @@ def _configure_send(parser: argparse.ArgumentParser) -> None:
         "--first", type=int, help="number of the first sample; equal numbers are equal events"
     )
     parser.add_argument(
-        "--url", help="where to send to; the daemon's API, which takes webhooks too, if not given"
+        "--url", help="where to send to; the ingest listener of the running daemon if not given"
     )
 
 
@@ -79,7 +80,7 @@ def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int
         raise WharfdError(f"source {name} has no key in the file; give one with --key")
     names = tuple(arguments.sample) or SAMPLE_NAMES
     plan = Plan(
-        url=arguments.url or client.url,
+        url=arguments.url or find_ingest(client),
         paths=source.paths,
         names=names,
         count=arguments.count or len(names),
@@ -90,6 +91,23 @@ def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int
     result = send(plan, source.verifier(keys), show=not arguments.json)
     output.facts(result.facts())
     return 0 if result.refused == result.failed == 0 else 1
+
+
+def find_ingest(client: Any) -> str:
+    """Return where the running daemon takes webhooks: its ingest listener, else its API, which does too."""
+    try:
+        listeners = str(client.get("/api/v1/status")["ingest"]).split(", ")
+    except WharfdError:
+        return str(client.url)  # not ours to ask, or not there: what is sent to it will tell
+    for listener in listeners:
+        parts = urlsplit(listener)
+        if parts.scheme not in ("http", "https") or not parts.port:
+            continue  # a Unix socket
+        if parts.hostname in ("0.0.0.0", "::"):
+            host = urlsplit(str(client.url)).hostname or "127.0.0.1"
+            return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port}"
+        return listener
+    return str(client.url)
 
 
 def _configure_events(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +121,8 @@ def _configure_events(parser: argparse.ArgumentParser) -> None:
             one.add_argument(f"--{option}")
         one.add_argument("--limit", type=int, default=20)
     one = actions.add_parser("show", help="show one with body, headers and what it led to")
+    one.add_argument("event", help="evt_…")
+    one = actions.add_parser("resolve", help="say that an event that came with two contents was looked into")
     one.add_argument("event", help="evt_…")
     one = actions.add_parser("replay", help="work events once more; says what it would do without --yes")
     one.add_argument("event", nargs="*", help="evt_…")
@@ -120,6 +140,9 @@ def _events(arguments: argparse.Namespace, client: Any) -> int:
     action = arguments.action or "list"
     if action == "show":
         output.facts(client.get(f"{path}/{arguments.event}"))
+    elif action == "resolve":
+        resolved = client.post(f"{path}/{arguments.event}/resolve")["resolved"]
+        output.line(f"{resolved} conflicts of {arguments.event} are resolved")
     elif action == "replay":
         body = {
             "ids": arguments.event or None,

@@ -16,6 +16,7 @@ Context = PluginContext[Settings]
 BACKLOG = 100
 FAILURE_SHARE = 0.10
 _REFUSED_PER_HOUR = 100
+_SPOOLED_LATELY = timedelta(minutes=10)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LOOK_BACK = timedelta(days=14)
 
@@ -66,6 +67,13 @@ def alert_rules(settings: Settings) -> list[AlertRule]:
             runbook=f"{runbook}#a-provider-is-silent",
         ),
         AlertRule(
+            name="spool",
+            summary="Deliveries went to the spool",
+            check=find_spooled,
+            every_seconds=30,
+            runbook=f"{runbook}#deliveries-are-in-the-spool",
+        ),
+        AlertRule(
             name="validation_off",
             summary="Signatures are not checked",
             check=find_validation_off,
@@ -113,6 +121,16 @@ async def find_failures(ctx: Context) -> list[Finding]:
     if queue.buried:
         found.append(Finding(f"{queue.buried} webhook events were given up", "buried", queue.buried))
     return found
+
+
+async def find_spooled(ctx: Context) -> list[Finding]:
+    """Find that PostgreSQL was away a moment ago, so that deliveries were acknowledged from local disk."""
+    intake: Intake = ctx.state["intake"]
+    at = intake.spooled_at
+    if at is None or ctx.now() - at > _SPOOLED_LATELY:
+        return []
+    text = f"PostgreSQL was away: {intake.spooled} deliveries went to the spool, the last at {at:%H:%M} UTC"
+    return [Finding(text, value=intake.spooled)]
 
 
 async def find_conflicts(ctx: Context) -> list[Finding]:

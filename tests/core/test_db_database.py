@@ -224,7 +224,7 @@ async def test_statistics_count_by_name_without_arguments(db):
     assert figures["loyalty.inside"].rows == 5
     assert figures["loyalty.one"].p50_seconds <= figures["loyalty.one"].p99_seconds
     assert [(s.name, s.failed) for s in shown.slow] == [("loyalty.sleep", False)]
-    assert {p.purpose for p in shown.pools} == {"app", "owner"}
+    assert {p.purpose for p in shown.pools} == {"app", "owner", "urgent"}
     assert "secret" not in repr(shown)
 
 

@@ -75,7 +75,7 @@ async def test_read_and_owner_are_the_database_itself_unless_configured(bridge, 
         assert await db.read.fetchval(sql("name", "SELECT current_setting('application_name')")) == (
             "wharfd-test read"
         )
-        assert [p.purpose for p in db.statistics().pools] == ["app", "read", "owner"]
+        assert [p.purpose for p in db.statistics().pools] == ["app", "read", "owner", "urgent"]
 
 
 async def test_idle_connections_are_let_go_down_to_the_smallest_size(bridge, database_settings, monkeypatch):

@@ -58,6 +58,16 @@ class Harness:
             raise self.reply
         return self.reply or Reply(200, b'{"length":%d}' % len(delivery.body))
 
+    def take(self, route, ctx, delivery, told):
+        async def tell():
+            try:
+                reply = await self.answer(route, ctx, delivery)
+            except Exception:
+                reply = Reply(503, b"{}", headers=(("Retry-After", "5"),))
+            told(reply)
+
+        self.nursery.start_soon(tell)
+
     async def connect(self):
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
@@ -113,7 +123,7 @@ def statuses(data: bytes) -> list[int]:
 
 
 @asynccontextmanager
-async def listening(*, harness=None, routes=(), sockets=None, **options):
+async def listening(*, harness=None, routes=(), sockets=None, quickly=True, **options):
     harness = harness or Harness()
     harness.table = RouteTable()
     plain = IngestRoute(source="test", paths=("/hook",), admit=print, store=print, answer=print, spool=False)
@@ -140,9 +150,12 @@ async def listening(*, harness=None, routes=(), sockets=None, **options):
         )
         harness.stopped.set()
 
+    if quickly:
+        options.setdefault("take", harness.take)
     harness.stopped = trio.Event()
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
+            harness.nursery = nursery
             harness.statistics = await nursery.start(serve)
             yield harness
             nursery.cancel_scope.cancel()
@@ -694,3 +707,96 @@ def test_limits_must_be_positive():
     with pytest.raises(ValueError, match="idle_seconds"):
         ListenerLimits(idle_seconds=0)
     assert ListenerLimits(idle_seconds=math.inf)
+
+
+# -- the quick way and the task's ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quickly", [True, False])
+async def test_both_ways_give_the_same_answers(quickly):
+    async with listening(quickly=quickly) as harness, await harness.connect() as stream:
+        for size in (0, 1, 5000, 40_000, 200_000, 3):  # larger ones come in several pieces
+            await stream.send_all(post(b"x" * size))
+            assert (await read_answer(stream))[::2] == (200, b'{"length":%d}' % size)
+        await stream.send_all(post(b"one") + post(b"second") + GET_HOOK + post(b""))
+        answers = [await read_answer(stream) for _ in range(4)]
+        assert [body for _, _, body in answers] == [
+            b'{"length":3}', b'{"length":6}', b'{"length":0}', b'{"length":0}',
+        ]  # fmt: skip
+        head, body = post(b"split").split(b"\r\n\r\n")
+        for piece in (head[:10], head[10:] + b"\r\n\r\n", body):
+            await stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (await read_answer(stream))[2] == b'{"length":5}'
+        await stream.send_all(post(b"x", path=b"/nowhere"))
+        assert (await read_answer(stream))[0] == 404
+
+
+@pytest.mark.parametrize("quickly", [True, False])
+async def test_who_has_finished_sending_is_answered_and_let_go(quickly):
+    async with listening(quickly=quickly) as harness, await harness.connect() as stream:
+        harness.hold = trio.Event()
+        await stream.send_all(post(b"last"))
+        await harness.answering.wait()
+        await stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        harness.hold.set()
+        assert statuses(await read_to_end(stream)) == [200]
+        await condition(lambda: harness.statistics.connections == 0)
+
+
+@pytest.mark.parametrize("quickly", [True, False])
+async def test_a_slow_reader_gets_all_of_a_large_answer(quickly):
+    async with listening(quickly=quickly) as harness, await harness.connect() as stream:
+        harness.reply = Reply(200, b"x" * (8 << 20))
+        await stream.send_all(post(b"large, please"))
+        await harness.answering.wait()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert len(await read_answer_quickly(stream)) == 8 << 20
+        harness.reply = None
+        await stream.send_all(post(b"and another"))
+        assert (await read_answer(stream))[0] == 200
+
+
+async def read_answer_quickly(stream) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive_some()
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    parts = [body]
+    while (left := length - sum(map(len, parts))) > 0:
+        parts.append(await stream.receive_some(left))
+    return b"".join(parts)
+
+
+async def test_a_listener_that_is_cancelled_answers_nobody_afterwards():
+    async with listening() as harness, await harness.connect() as stream:
+        harness.hold = trio.Event()
+        await stream.send_all(post(b"too late"))
+        await harness.answering.wait()
+        harness.nursery.cancel_scope.cancel()
+    assert harness.statistics.answers == {}
+
+
+async def test_refused_one_after_the_other_without_waiting_keeps_the_loop_going():
+    """A client that sends refusals as fast as it can must not starve the others."""
+
+    class Refusing(Harness):
+        def take(self, route, ctx, delivery, told):
+            self.deliveries.append(delivery)
+            return Reply(401, b"no")
+
+    harness = Refusing()
+    async with listening(harness=harness), await harness.connect() as flood, await harness.connect() as other:
+
+        async def flooding():
+            for _ in range(200):
+                await flood.send_all(post(b"x" * 100))
+                assert (await read_answer(flood))[0] == 401
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flooding)
+            await other.send_all(post(b"me"))
+            assert (await read_answer(other))[0] == 401
+        assert len(harness.deliveries) == 201

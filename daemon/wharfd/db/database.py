@@ -41,6 +41,7 @@ class Database(Queries):
         listen_url: str = "",
         read: Database | None = None,
         owner: Database | None = None,
+        urgent: Database | None = None,
     ) -> None:
         self._pool = pool
         self._runner = runner
@@ -49,6 +50,7 @@ class Database(Queries):
         self._listen_url = listen_url
         self._read = read
         self._owner = owner
+        self._urgent = urgent
 
     @property
     def read(self) -> Database:
@@ -59,6 +61,14 @@ class Database(Queries):
     def owner(self) -> Database:
         """The owner role, for DDL, partitions and retention; itself without one."""
         return self if self._owner is None else self._owner
+
+    @property
+    def urgent(self) -> Database:
+        """The same over a few connections of their own: for what must never wait behind other work.
+
+        That is the commits that providers wait for, and the leases of work under way.
+        """
+        return self if self._urgent is None else self._urgent
 
     async def _ask(
         self,
@@ -145,11 +155,12 @@ class Database(Queries):
             listen_url=self._listen_url,
             read=None if self._read is None else self._read.named(prefix),
             owner=None if self._owner is None else self._owner.named(prefix),
+            urgent=None if self._urgent is None else self._urgent.named(prefix),
         )
 
     def statistics(self) -> DatabaseStatistics:
         """Return the gauges of all pools and the figures of all statements."""
-        pools: Iterable[Pool] = {d._pool: None for d in (self, self.read, self.owner)}
+        pools: Iterable[Pool] = {d._pool: None for d in (self, self.read, self.owner, self.urgent)}
         return DatabaseStatistics(
             pools=tuple(pool.statistics() for pool in pools),
             statements=tuple(self._counted.statements()),
@@ -198,6 +209,14 @@ async def open_database(bridge: Bridge, settings: DatabaseSettings) -> AsyncIter
                         statement_timeout_seconds=settings.owner_statement_timeout_seconds,
                     )
                 )
+            urgent = make(
+                Target(
+                    purpose="urgent",
+                    url=settings.url,
+                    size=settings.urgent_pool_size,
+                    statement_timeout_seconds=limit,
+                )
+            )
             database = make(
                 Target(
                     purpose="app",
@@ -208,6 +227,7 @@ async def open_database(bridge: Bridge, settings: DatabaseSettings) -> AsyncIter
                 ),
                 read=read,
                 owner=owner,
+                urgent=urgent,
             )
             try:
                 await check_server(database, settings)

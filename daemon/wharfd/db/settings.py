@@ -25,6 +25,7 @@ class DatabaseSettings:
     pgbouncer: bool = False
     pool_size: int = 10
     pool_min_size: int = 1
+    urgent_pool_size: int = 4
     owner_pool_size: int = 2
     acquire_timeout_seconds: float = 5.0
     connect_timeout_seconds: float = 5.0

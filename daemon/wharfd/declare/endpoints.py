@@ -97,6 +97,10 @@ class IngestRoute:
     and returns one `Reply` per admission. `answer(ctx, delivery)` replies to a GET or HEAD on the same path.
     Both may see a delivery again that an interrupted commit had already stored; `store` collapses it.
 
+    `single=True` says that `store` writes the group with one statement. It is given a database in place of
+    the transaction then: the statement is its own commit, which saves two round trips of three. What `store`
+    does after that statement may be cut off, and is repeated when the sender, unanswered, comes again.
+
     While PostgreSQL is away an admission is kept in the spool, encoded as its type `admission`, and answered
     with what `spooled(ctx, admission)` returns, or 200 `{"success":true}`; it reaches `store` later.
     `spool=False` makes the route answer 503 instead.
@@ -111,6 +115,7 @@ class IngestRoute:
     spooled: Callable[..., Any] | None = None
     max_body_bytes: int = 1 << 20
     spool: bool = True
+    single: bool = False
 
     def __post_init__(self) -> None:
         check(bool(self.source), self, "source must not be empty")

@@ -8,7 +8,7 @@ import structlog
 
 from ..declare import IngestRoute
 from ..errors import Overloaded
-from .committer import GroupCommitter
+from .committer import GroupCommitter, Told
 from .failures import describe
 from .message import Delivery, Reply, come_back, problem
 from .observing import Sampler
@@ -43,16 +43,27 @@ class Answerer:
             if isinstance(reply, Reply):
                 return reply
             raise TypeError(f"answer returned {type(reply).__name__} instead of a Reply")
-        except Overloaded as error:
-            return come_back(error.retry_after, str(error))
         except Exception as error:
-            suppressed = self._sampler.suppressed(route.source)
-            if suppressed is not None:
-                # No traceback: an error on the way of a delivery may quote its headers or body.
-                self._log.error(
-                    "ingest_plugin_failed",
-                    source=route.source,
-                    error=describe(error),
-                    suppressed=suppressed,
-                )
-            return come_back(_FAULT_SECONDS, "this delivery could not be looked at; send it again")
+            return self._refuse(route, error)
+
+    def take(self, route: IngestRoute, ctx: Any, delivery: Delivery, told: Told) -> Reply | None:
+        """As `answer` for a POST, without a task that waits: None says that `told` hears the reply later."""
+        try:
+            admission = route.admit(ctx, delivery)
+            if isinstance(admission, Reply):
+                return admission
+            self._committer.take(route, ctx, admission, told, size=len(delivery.body))
+        except Exception as error:
+            return self._refuse(route, error)
+        return None
+
+    def _refuse(self, route: IngestRoute, error: Exception) -> Reply:
+        if isinstance(error, Overloaded):
+            return come_back(error.retry_after, str(error))
+        suppressed = self._sampler.suppressed(route.source)
+        if suppressed is not None:
+            # No traceback: an error on the way of a delivery may quote its headers or body.
+            self._log.error(
+                "ingest_plugin_failed", source=route.source, error=describe(error), suppressed=suppressed
+            )
+        return come_back(_FAULT_SECONDS, "this delivery could not be looked at; send it again")

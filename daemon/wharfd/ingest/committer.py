@@ -8,7 +8,7 @@ opened beside a running one only when a row has waited `max_wait_seconds` or a g
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from time import monotonic
 from typing import Any
@@ -22,10 +22,13 @@ from .failures import describe, is_outage
 from .keeping import Keeper
 from .message import Reply, come_back
 from .observing import Observer, Sampler
-from .storing import TransactionFactory, store_group
+from .storing import DatabaseFactory, TransactionFactory, own_database, store_group
+
+Told = Callable[[Reply], None]
 
 _ROW_BYTES = 512  # what a row weighs in memory beside its body
 _POISON_SECONDS = 60.0
+_EXPIRE_SECONDS = 1.0  # how often it is looked for rows that have waited too long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,27 +82,32 @@ class CommitStatistics:
 
 
 class _Row:
-    __slots__ = ("abandoned", "admission", "done", "reply", "route", "since", "size")
+    """One admission; `told` is None once its sender was told."""
 
-    def __init__(self, route: IngestRoute, admission: Any, size: int) -> None:
+    __slots__ = ("admission", "reply", "route", "since", "size", "told")
+
+    def __init__(self, route: IngestRoute, admission: Any, size: int, told: Told) -> None:
         self.route = route
         self.admission = admission
         self.size = size
         self.since = monotonic()
-        self.done = trio.Event()
         self.reply: Reply | None = None
-        self.abandoned = False
+        self.told: Told | None = told
 
 
 class _Group:
-    """Rows that can share a commit: same store function, same plugin, same right to the spool."""
+    """Rows that can share a commit: same store function, same plugin, same right to the spool.
 
-    __slots__ = ("committing", "ctx", "full", "lanes", "spools", "store", "waiting")
+    `database` is what a store function works on that commits by itself.
+    """
 
-    def __init__(self, store: Handler, ctx: Any, spools: bool) -> None:
+    __slots__ = ("committing", "ctx", "database", "full", "lanes", "spools", "store", "waiting")
+
+    def __init__(self, store: Handler, ctx: Any, spools: bool, database: Any) -> None:
         self.store = store
         self.ctx = ctx
         self.spools = spools
+        self.database = database
         self.waiting: deque[_Row] = deque()
         self.lanes = 0  # tasks at work on the group
         self.committing = 0  # those of them with a transaction open; the others start or linger
@@ -112,7 +120,11 @@ class _Group:
 
 
 class GroupCommitter:
-    """Takes admissions with `submit`. `transaction` opens a transaction that commits when left in peace."""
+    """Takes admissions with `submit` or `take`. `transaction` opens one that commits when left in peace.
+
+    `databases` gives, by a plugin's name, the database for routes that are `single`; without it their store
+    function gets the one of its context.
+    """
 
     def __init__(
         self,
@@ -122,15 +134,18 @@ class GroupCommitter:
         policy: CommitPolicy | None = None,
         keeper: Keeper | None = None,
         observer: Observer | None = None,
+        databases: DatabaseFactory | None = None,
     ) -> None:
         self.policy = policy or CommitPolicy()
         self.statistics = CommitStatistics()
         self._transaction = transaction
+        self._databases = databases
         self._keeper = keeper
         self._observer = observer or Observer()
         self._log = log
         self._sampler = Sampler()
         self._groups: dict[object, _Group] = {}
+        self._open: deque[_Row] = deque()  # in the order they came; those told already go when they lead
         self._transactions = trio.Semaphore(self.policy.transactions)
         self._nursery: trio.Nursery | None = None
         self._stopping = trio.Event()
@@ -143,16 +158,17 @@ class GroupCommitter:
         """
         try:
             async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._expire)
                 task_status.started()
                 await self._stopping.wait()
                 while any(group.at_work for group in self._groups.values()):
                     self._quiet = trio.Event()
                     await self._quiet.wait()
+                self._nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
             for group in self._groups.values():
-                for row in self._take(group, everything=True):
-                    row.done.set()
+                self._tell(self._take(group, everything=True))
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when what was admitted is decided."""
@@ -164,6 +180,19 @@ class GroupCommitter:
         `size` is its weight in bytes, for the bounds. The commit goes on if the caller is cancelled.
         Raises `Overloaded` if too much waits already or the committer is stopping.
         """
+        replies: list[Reply] = []
+        done = trio.Event()
+
+        def told(reply: Reply) -> None:
+            replies.append(reply)
+            done.set()
+
+        self.take(route, ctx, admission, told, size=size)
+        await done.wait()
+        return replies[0]
+
+    def take(self, route: IngestRoute, ctx: Any, admission: Any, told: Told, *, size: int = 0) -> None:
+        """As `submit`, for a caller that does not wait: `told` is called once, later, with the reply."""
         statistics, policy = self.statistics, self.policy
         if self._nursery is None or self._stopping.is_set():
             raise Overloaded("wharfd is stopping", retry_after=5.0)
@@ -171,28 +200,45 @@ class GroupCommitter:
         if statistics.queued_rows >= policy.queue_rows or statistics.queued_bytes + size > policy.queue_bytes:
             statistics.overloaded += 1
             raise Overloaded("too many deliveries wait to be stored", retry_after=2.0)
-        row = _Row(route, admission, size)
+        row = _Row(route, admission, size, told)
         group = self._group(route, ctx)
         group.waiting.append(row)
+        self._open.append(row)
         statistics.queued_rows += 1
         statistics.queued_bytes += size
         self._open_lane(self._nursery, group)
-        with trio.move_on_after(policy.queue_seconds):
-            await row.done.wait()
-        if row.reply is None:
-            row.abandoned = True
-            statistics.given_up += 1
-            return come_back(2, "storing took too long; send it again")
-        return row.reply
+
+    async def _expire(self) -> None:
+        """Tell those who have waited too long to come back; what is under way goes on."""
+        while True:
+            await trio.sleep(min(_EXPIRE_SECONDS, self.policy.queue_seconds / 4))
+            due = monotonic() - self.policy.queue_seconds
+            late = [row for row in self._open if row.told is not None and row.since <= due]
+            self.statistics.given_up += len(late)
+            self._tell(late)
+
+    def _tell(self, rows: Sequence[_Row]) -> None:
+        for row in rows:
+            told, row.told = row.told, None
+            if told is None:
+                continue
+            try:
+                told(row.reply or come_back(2, "storing took too long; send it again"))
+            except Exception:
+                self._log.exception("ingest_answer_failed", source=row.route.source)
+        waiting = self._open
+        while waiting and waiting[0].told is None:
+            waiting.popleft()
 
     def _group(self, route: IngestRoute, ctx: Any) -> _Group:
         spools = route.spool and self._keeper is not None
-        key = (route.store, id(ctx), spools)
+        key = (route.store, id(ctx), spools, route.single)
         group = self._groups.get(key)
         if group is None:
             # Whoever has restarted comes with a new context; the group of the old one is done with.
             self._groups = {k: g for k, g in self._groups.items() if g.at_work or g.store != route.store}
-            group = self._groups[key] = _Group(route.store, ctx, spools)
+            database = own_database(ctx, self._databases) if route.single else None
+            group = self._groups[key] = _Group(route.store, ctx, spools, database)
         return group
 
     def _open_lane(self, nursery: trio.Nursery, group: _Group) -> None:
@@ -232,8 +278,7 @@ class GroupCommitter:
             self._log.exception("ingest_commit_crashed", rows=len(rows))
         finally:
             group.committing -= 1
-            for row in rows:
-                row.done.set()
+            self._tell(rows)
 
     def _take(self, group: _Group, *, everything: bool = False) -> list[_Row]:
         policy, statistics = self.policy, self.statistics
@@ -245,7 +290,7 @@ class GroupCommitter:
             row = group.waiting.popleft()
             statistics.queued_rows -= 1
             statistics.queued_bytes -= row.size
-            if not row.abandoned:  # its sender has been told 503 and will be back
+            if row.told is not None:  # else its sender was told 503, and will be back
                 rows.append(row)
                 size += row.size
         return rows
@@ -266,6 +311,7 @@ class GroupCommitter:
                     group.ctx,
                     [row.admission for row in rows],
                     attempt_seconds=policy.attempt_seconds,
+                    database=group.database,
                 )
             except Exception as error:
                 if not is_outage(error):

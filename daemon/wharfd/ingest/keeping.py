@@ -24,7 +24,7 @@ from .observing import Observer, Sampler
 from .routes import Mounted, RouteTable
 from .spool import Segment, Spool
 from .spools import Spools
-from .storing import StoreError, TransactionFactory, store_group
+from .storing import DatabaseFactory, StoreError, TransactionFactory, own_database, store_group
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 5.0
@@ -51,11 +51,13 @@ class Keeper:
         log: structlog.stdlib.BoundLogger,
         observer: Observer | None = None,
         attempt_seconds: float = 15.0,
+        databases: DatabaseFactory | None = None,
     ) -> None:
         self.spools = spools
         self.outage = False
         self._routes = routes
         self._transaction = transaction
+        self._databases = databases
         self._attempt_seconds = attempt_seconds
         self._log = log
         self._observer = observer or Observer()
@@ -170,6 +172,7 @@ class Keeper:
                 mounted.ctx,
                 admissions,
                 attempt_seconds=self._attempt_seconds,
+                database=own_database(mounted.ctx, self._databases) if mounted.route.single else None,
             )
             if len(outcomes) >= _ALL_AT_FAULT and not any(isinstance(o, Reply) for o in outcomes):
                 raise StoreError(f"not one of {len(outcomes)} rows can be stored: {_first_fault(outcomes)}")

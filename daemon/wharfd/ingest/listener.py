@@ -16,11 +16,12 @@ import structlog
 import trio
 
 from ..clock import Clock
-from .connection import Answer, Connection, Gone, Service
+from .connection import Answer, Connection, Gone, Service, Take
 from .encoding import ReplyEncoder
 from .limits import ListenerLimits
 from .message import come_back
 from .observing import ListenerStatistics, Observer, Sampler
+from .polling import AVAILABLE, Poller
 from .proxy import UNIX_PEER, Trust, counted_as, peer_address
 from .refusing import Refused
 from .routes import RouteTable
@@ -37,6 +38,7 @@ async def serve_ingest(
     routes: RouteTable,
     answer: Answer,
     *,
+    take: Take | None = None,
     sockets: Sequence[socket.socket],
     log: structlog.stdlib.BoundLogger,
     limits: ListenerLimits | None = None,
@@ -50,8 +52,9 @@ async def serve_ingest(
 ) -> None:
     """Serve the routes on listening sockets until `drain` is set and every admitted request is answered.
 
-    `answer(route, ctx, delivery)` decides what a delivery is told; `Answerer.answer` is the real one. The
-    sockets are closed at the end; one that came from socket activation stays open in the service manager,
+    `answer(route, ctx, delivery)` decides what a delivery is told; `Answerer.answer` is the real one. `take`
+    (`Answerer.take`) does the same for a POST without a task that waits; with it plain requests are quicker.
+    The sockets are closed at the end; one that came from socket activation stays open in the service manager,
     and so does its queue. Started when it is accepting.
 
     Cancellation: closes everything at once; what the answerer has admitted is the answerer's to finish.
@@ -59,6 +62,8 @@ async def serve_ingest(
     service = Service(
         routes=routes,
         answer=answer,
+        take=take,
+        poller=Poller() if take is not None and AVAILABLE else None,
         limits=limits or ListenerLimits(),
         trust=trust or Trust(),
         tls=tls,
@@ -74,6 +79,8 @@ async def serve_ingest(
         async with trio.open_nursery() as nursery:
             listener.nursery = nursery
             nursery.start_soon(listener.sweep)
+            if service.poller is not None:
+                nursery.start_soon(service.poller.run)
             for listening in sockets:
                 listening.setblocking(False)
                 nursery.start_soon(listener.accept, listening)

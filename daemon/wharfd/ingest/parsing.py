@@ -93,6 +93,11 @@ class RequestParser:
         """Whether no byte of a further request is held."""
         return not self._buffer
 
+    @property
+    def held(self) -> int:
+        """How many bytes are held that no head or body was made of yet."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
         self._buffer = self._buffer + data if self._buffer else data

@@ -1,10 +1,11 @@
-"""Stores a group of admissions in one transaction, and finds the row at fault when the group fails."""
+"""Stores a group of admissions in one commit, and finds the row at fault when the group fails."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from .failures import describe, is_collision, is_outage, sole_cause
 from .message import Reply
 
 TransactionFactory = Callable[[], AbstractAsyncContextManager[Any]]
+DatabaseFactory = Callable[[str], Any]
 
 _COLLISIONS = 5
 _COLLISION_SECONDS = 0.02
@@ -25,6 +27,11 @@ class StoreError(Exception):
     """The store function answered with something that is not one reply per admission."""
 
 
+def own_database(ctx: Any, databases: DatabaseFactory | None) -> Any:
+    """Return the database a store function that commits by itself is given."""
+    return ctx.db if databases is None else databases(ctx.name)
+
+
 async def store_group(
     transaction: TransactionFactory,
     store: Handler,
@@ -32,8 +39,11 @@ async def store_group(
     admissions: Sequence[Any],
     *,
     attempt_seconds: float,
+    database: Any = None,
 ) -> list[Reply | Exception]:
     """Store admissions with a route's `store` and return for each its reply, or why it cannot be stored.
+
+    With `database` the store function gets that in place of a transaction, and commits by itself.
 
     All in one commit if that works. Otherwise the group is halved until the rows at fault stand alone, so
     they fail by themselves and the others are stored. Raises, with nothing decided, when the database is away
@@ -48,7 +58,8 @@ async def store_group(
             outcomes += [outcomes[-1]] * len(part)
             continue
         try:
-            outcomes += await _store_whole(transaction, store, ctx, part, attempt_seconds)
+            opened = transaction if database is None else partial(nullcontext, database)
+            outcomes += await _store_whole(opened, store, ctx, part, attempt_seconds)
         except Exception as error:
             cause = sole_cause(error)
             if is_outage(cause):

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
-_READ_BYTES: Final = 32_768
+READ_BYTES: Final = 32_768
 _LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 16 << 20
 
@@ -46,7 +46,7 @@ class SocketTransport(trio.abc.Stream):
                 if not self._woken:
                     raise
             try:
-                return self._socket.recv(max_bytes or _READ_BYTES)
+                return self._socket.recv(max_bytes or READ_BYTES)
             except BlockingIOError:
                 if self._woken:
                     self._woken = False
@@ -54,12 +54,35 @@ class SocketTransport(trio.abc.Stream):
             except OSError:
                 return b""
 
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, for whoever waits for it in another way."""
+        return self._socket
+
+    def receive_now(self) -> bytes | None:
+        """Return what is there to read, None if there is nothing; empty means as for `receive_some`."""
+        try:
+            return self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def send_now(self, data: bytes) -> int:
+        """Send what the peer takes at once and return how much; raises as `send_all`."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError("the peer is gone") from error
+
     async def peek(self) -> bytes:
         """Wait for bytes and return them without taking them."""
         while True:
             await wait_readable(self._socket)
             try:
-                return self._socket.recv(_READ_BYTES, socket.MSG_PEEK)
+                return self._socket.recv(READ_BYTES, socket.MSG_PEEK)
             except BlockingIOError:
                 continue
             except OSError:

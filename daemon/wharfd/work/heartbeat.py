@@ -49,9 +49,11 @@ class Heartbeat:
         statements = self._queue.statements
         started = trio.current_time()
         lease = self._queue.declared.lease_seconds
+        # On connections of their own: a queue that keeps all others busy must not lose its leases by that.
+        database = self._database.urgent
         extended = {
             tuple(record)
-            for record in await self._database.fetch(statements.extend, *self._queue.fences(jobs), lease)
+            for record in await database.fetch(statements.extend, *self._queue.fences(jobs), lease)
         }
         missing = []
         for job in jobs:
@@ -63,8 +65,7 @@ class Heartbeat:
             return
         # Locked rows were skipped: an outcome is being written. Look without locking which are still ours.
         ours = {
-            tuple(record)
-            for record in await self._database.fetch(statements.ours, *self._queue.fences(missing))
+            tuple(record) for record in await database.fetch(statements.ours, *self._queue.fences(missing))
         }
         for job in missing:
             if job.identity not in ours and not job.judged:

@@ -6,7 +6,6 @@ after an outage, with the same result.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from wharfd import new_id
+from wharfd import new_id, new_trace_id
 
 from ..config import Source
 from ..model.envelope import Unreadable, parse, short_text
@@ -176,7 +175,7 @@ def admit_found(gate: Gate, body: bytes, at: datetime) -> Admission:
     """Return an event that was found by asking the provider as if it had been delivered, and marked so."""
     verdict = Verdict(ok=True, reason=Reason.OK)
     entry = _entry(gate, _Found(body, at), verdict, [])
-    return Admission(gate.name, gate.source.owner, os.urandom(16).hex(), body, (entry,))
+    return Admission(gate.name, gate.source.owner, new_trace_id(), body, (entry,))
 
 
 def _entry(gate: Gate, arrival: Arrival, verdict: Verdict, headers: list[tuple[str, str]]) -> Entry:
@@ -326,5 +325,5 @@ def _keep(headers: list[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], st
             trace_id = match[1].decode()
         kept.append((known, value.decode("latin-1").replace("\0", "\ufffd")))
     if not trace_id or trace_id == _NO_TRACE:
-        trace_id = os.urandom(16).hex()
+        trace_id = new_trace_id()
     return kept, trace_id

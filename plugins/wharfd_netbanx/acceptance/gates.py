@@ -61,6 +61,8 @@ class Intake:
     old_keys: Counter[tuple[str, str]] = field(default_factory=Counter)
     stale: Staleness = field(default_factory=Staleness)
     news: News = field(default_factory=News)
+    spooled: int = 0
+    spooled_at: datetime | None = None
     key_missed: trio.Event = field(default_factory=trio.Event)
 
     def open_gates(self) -> None:

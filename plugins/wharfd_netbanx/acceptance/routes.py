@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from wharfd import Delivery, IngestRoute, PluginContext, Transaction
+from wharfd import Database, Delivery, IngestRoute, PluginContext
 from wharfd import IngestReply as Reply
 
 from ..config import Settings, Success
@@ -35,6 +35,7 @@ def ingest_routes(settings: Settings) -> list[IngestRoute]:
             spooled=spooled,
             max_body_bytes=source.max_body_bytes,
             spool=settings.spool,
+            single=True,
         )
         for name, source in settings.sources.items()
     ]
@@ -63,10 +64,10 @@ def admit(ctx: Context, delivery: Delivery) -> Admission | Reply:
     return Reply(refusal.status, refusal.body, refusal.content_type, headers)
 
 
-async def store(ctx: Context, tx: Transaction, admissions: Sequence[Admission]) -> list[Reply]:
+async def store(ctx: Context, db: Database, admissions: Sequence[Admission]) -> list[Reply]:
     """Write a group and return each sender's answer, by the fate of its own rows."""
-    stored = await store_group(tx, admissions)
-    tx.after_commit(lambda: _committed(ctx, admissions, stored))
+    stored = await store_group(db, admissions)
+    _committed(ctx, admissions, stored)
     gates = intake_of(ctx).gates
     replies = []
     for admission, fates in zip(admissions, stored.fates, strict=True):
@@ -78,8 +79,10 @@ async def store(ctx: Context, tx: Transaction, admissions: Sequence[Admission]) 
 
 def spooled(ctx: Context, admission: Admission) -> Reply:
     """Answer a delivery that is on disk but not in the database: whether it is a duplicate is not known."""
-    gate = intake_of(ctx).gates.get(admission.source)
-    return _accepted(gate, admission, admission.entries[0].id, b"null")
+    intake = intake_of(ctx)
+    intake.spooled += 1
+    intake.spooled_at = ctx.now()
+    return _accepted(intake.gates.get(admission.source), admission, admission.entries[0].id, b"null")
 
 
 def answer(ctx: Context, delivery: Delivery) -> Reply:

@@ -101,6 +101,9 @@ class _First:
 async def store_group(tx: Queries, admissions: Sequence[Admission], *, quiet: bool = False) -> Stored:
     """Store a group and say what became of every event in it.
 
+    One statement stores it. Only duplicates need more, and what is done about them may be cut off: whoever
+    sent one was not answered then and sends it again.
+
     With `quiet` another content under a known identity is no conflict: what a poll finds is worded
     differently from what was delivered.
     """

@@ -40,8 +40,13 @@ WHERE e.id = $1 AND ($2::text IS NULL OR e.owner = $2)""",
 )
 CONFLICTS_OF = sql(
     "list_conflicts_of_event",
-    """SELECT id, noticed_at, receipt, body FROM netbanx.conflicts
+    """SELECT id, noticed_at, resolved_at, resolved_by, receipt, body FROM netbanx.conflicts
 WHERE event_id = $1 ORDER BY noticed_at LIMIT 50""",
+)
+RESOLVE = sql(
+    "resolve_conflicts",
+    """UPDATE netbanx.conflicts SET resolved_at = now(), resolved_by = $2
+WHERE event_id = $1 AND resolved_at IS NULL""",
 )
 LED_TO = sql(
     "find_states_of_event",
@@ -127,6 +132,8 @@ async def get_event(ctx: Context, request: Request) -> dict[str, Any]:
             {
                 "id": one["id"],
                 "noticedAt": one["noticed_at"],
+                "resolvedAt": one["resolved_at"],
+                "resolvedBy": one["resolved_by"],
                 "receipt": one["receipt"],
                 "bodyBase64": base64.b64encode(one["body"]).decode(),
             }
@@ -134,6 +141,24 @@ async def get_event(ctx: Context, request: Request) -> dict[str, Any]:
         ],
         "ledTo": [dict(state) for state in led_to],
     }
+
+
+async def resolve_conflicts(ctx: Context, request: Request) -> dict[str, Any]:
+    """Note that somebody looked into the other contents of an event; they are kept, the alert ends."""
+    row = await _find(ctx, request)
+    actor = request.identity.subject
+    async with ctx.db.transaction() as tx:
+        resolved = await tx.execute(RESOLVE, row["id"], actor)
+        if resolved:
+            await ctx.audit.record(
+                tx,
+                actor=actor,
+                action="webhook_event.conflicts_resolved",
+                subject=row["id"],
+                detail={"conflicts": resolved},
+                owner=row["owner"],
+            )
+    return {"event": row["id"], "resolved": resolved}
 
 
 async def explain_event(ctx: Context, request: Request) -> dict[str, Any]:

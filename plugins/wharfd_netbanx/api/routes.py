@@ -129,6 +129,14 @@ def _event_routes() -> list[Route]:
             summary="One event with body, headers, verdict and what it led to",
         ),
         Route(
+            method="POST",
+            path=f"{_EVENTS}/{{id}}/resolve",
+            aliases=(f"{_OLD_EVENTS}/{{id}}/resolve",),
+            handler=events.resolve_conflicts,
+            scope="webhook_events:replay",
+            summary="Say that the other contents an event came with were looked into",
+        ),
+        Route(
             method="GET",
             path=f"{_EVENTS}/{{id}}/explain",
             aliases=(f"{_OLD_EVENTS}/{{id}}/explain",),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -21,11 +22,12 @@ MAX_DEPTH = 100
 _BRACKETS = re.compile(rb'"(?:[^"\\\\]|\\\\.)*+"?|[\[\]{}]', re.DOTALL)  # strings are passed over whole
 # What a column takes of a text the provider chose.
 MAX_TEXT = 255
+_MAX_TIME = 64
 
 Shape = Literal["payments", "direct_debit", "variables", "alternate", "account", "wallet", "test", "other"]
 
 _decode = msgspec.json.Decoder().decode
-_DEEP = re.compile(rb"[\[{]")
+_NAMES = ("eventName", "EventName", "eventType", "event_type", "event")
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -94,20 +96,25 @@ def parse(body: bytes) -> Envelope | Unreadable:
     notes: list[str] = []
     category = _text(outer.get("type"))
     raw_name = None
-    for key in ("eventName", "EventName", "eventType", "event_type", "event"):
-        raw_name = raw_name or _text(outer.get(key))
+    for key in _NAMES:
+        if (raw_name := _text(outer.get(key))) is not None:
+            break
     if raw_name is None and not payload and category is not None:
         raw_name, category = category, None  # without a payload, `type` is the event and not its category
     name = normalise_name(raw_name or "")
-    resource_id = _text(payload.get("id")) or _text(outer.get("resourceId"))
-    resource_id = resource_id or _text(payload.get("accountNumber")) or _text(outer.get("accountId"))
+    resource_id = (
+        _text(payload.get("id"))
+        or _text(outer.get("resourceId"))
+        or _text(payload.get("accountNumber"))
+        or _text(outer.get("accountId"))
+    )
     status_text = _text(payload.get("status")) or _text(payload.get("acctStatus"))
     event_date = outer.get("eventDate") or outer.get("timestamp")
     time_text = _scalar(payload.get("statusTime")) or _scalar(payload.get("txnTime")) or _scalar(event_date)
     shape = _shape(document, inner, payload, name, resource_id)
     meaning = interpret(name, category, status_text)
     other = _text(document.get("eventType"))
-    if other is not None and normalise_name(other) != name:
+    if other is not None and other != raw_name and normalise_name(other) != name:
         notes.append(f"eventType {other[:MAX_TEXT]!r} differs from the event name")
     if not name:
         notes.append("the body names no event")
@@ -202,10 +209,24 @@ def short_text(value: Any, limit: int = MAX_TEXT) -> str | None:
 
 def read_time(value: Any) -> datetime | None:
     """Read ISO 8601 (UTC when it names no zone) or epoch milliseconds; None for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, str) and len(value) <= _MAX_TIME:
+        return _read_time_text(value)
+    return _read_time(value)
+
+
+@lru_cache(maxsize=4096)
+def _read_time_text(value: str) -> datetime | None:
+    # The same second is written three times in one event, and in all events of that second.
+    return _read_time(value)
+
+
+def _read_time(value: Any) -> datetime | None:
     if isinstance(value, str) and value.isdecimal() and value.isascii() and 12 <= len(value) <= 14:
         value = int(value)
     try:
-        if isinstance(value, str) and len(value) <= 64:
+        if isinstance(value, str) and len(value) <= _MAX_TIME:
             moment = datetime.fromisoformat(value)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         # Seconds since 1970 would be far below: a number is milliseconds, between 2001 and 5138.

@@ -18,7 +18,9 @@ from .envelope import Envelope, Unreadable
 
 # Changing anything about how an identity is computed means a new word here: old and new must never be mixed.
 _VERSION = b"wharfd.netbanx.identity.1"
-_ENVELOPE_KEYS = ("attemptNumber",)
+_ATTEMPT = "attemptNumber"
+_LENGTHS = [b"+" + length.to_bytes(8, "big") for length in range(2048)]  # of nearly every field there is
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 By = Literal["event", "provider_id", "content", "raw"]
 
@@ -71,11 +73,12 @@ def identify_item(endpoint: str, item: dict[str, Any], event_id: str | None) -> 
 
 def canonical_content(document: dict[str, Any]) -> bytes:
     """Return JSON that is equal for every try of one event: keys sorted, attemptNumber left out."""
-    rest = {key: value for key, value in document.items() if key not in _ENVELOPE_KEYS}
+    rest = document.copy()
+    rest.pop(_ATTEMPT, None)
     nested = rest.get("variables")
     if isinstance(nested, dict):
-        rest["variables"] = {key: value for key, value in nested.items() if key not in _ENVELOPE_KEYS}
-    return msgspec.json.encode(rest, order="deterministic")
+        rest["variables"] = {key: value for key, value in nested.items() if key != _ATTEMPT}
+    return _encode(rest)
 
 
 def digest(*fields: str | bytes | None) -> bytes:
@@ -86,5 +89,7 @@ def digest(*fields: str | bytes | None) -> bytes:
             parts.append(b"-")
             continue
         data = field.encode("utf-8", "surrogatepass") if isinstance(field, str) else field
-        parts += (b"+", len(data).to_bytes(8, "big"), data)
+        length = len(data)
+        parts.append(_LENGTHS[length] if length < 2048 else b"+" + length.to_bytes(8, "big"))
+        parts.append(data)
     return sha256(b"".join(parts)).digest()

@@ -16,6 +16,7 @@ from . import store
 from .folding import Change, EventRow, account_key, fold, read, tally, transaction_key
 
 Context = PluginContext[Settings]
+_READ_AT_ONCE = 16
 
 
 def event_queue(settings: Settings) -> WorkQueue:
@@ -40,9 +41,7 @@ async def process(ctx: Context, batch: Batch[EventRow]) -> None:
     """Work a batch: transactions, accounts, roll-ups and domain events in one commit with its outcomes."""
     intake: Intake = ctx.state["intake"]
     started = trio.current_time()
-    changes = [
-        change for job in batch if intake.derives(job.row.source) and (change := _read(ctx, job)) is not None
-    ]
+    changes = await _read_all(ctx, intake, batch)
     wanted = {transaction_key(c.transaction) for c in changes if c.transaction is not None}
     named = {account_key(c.account) for c in changes if c.account is not None}
     async with batch.commit() as tx:
@@ -61,6 +60,17 @@ async def process(ctx: Context, batch: Batch[EventRow]) -> None:
             tx.after_commit(lambda: intake.stale.add(folded.tags))
         tx.after_commit(lambda: ctx.metrics["processed_total"].inc(len(batch)))
     await intake.news.give_way(trio.current_time() - started)
+
+
+async def _read_all(ctx: Context, intake: Intake, batch: Batch[EventRow]) -> list[Change]:
+    """Read the batch, and let those through every few events who wait for their answer."""
+    changes = []
+    for number, job in enumerate(batch, 1):
+        if intake.derives(job.row.source) and (change := _read(ctx, job)) is not None:
+            changes.append(change)
+        if not number % _READ_AT_ONCE:
+            await trio.lowlevel.checkpoint()
+    return changes
 
 
 def _read(ctx: Context, job: Job[EventRow]) -> Change | None:

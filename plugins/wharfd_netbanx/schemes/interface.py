@@ -117,9 +117,12 @@ class Headers:
     __slots__ = ("_pairs",)
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] | Mapping[str, str]) -> None:
-        if isinstance(pairs, Mapping):
-            pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs.items()]
-        self._pairs = pairs if isinstance(pairs, list) else list(pairs)
+        if isinstance(pairs, list):
+            self._pairs = pairs
+        elif isinstance(pairs, Mapping):
+            self._pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs.items()]
+        else:
+            self._pairs = list(pairs)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(self._pairs)

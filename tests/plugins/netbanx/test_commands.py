@@ -1,0 +1,168 @@
+"""`wharfd send`, `events` and `sources` against a running daemon, as a person types them."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib
+import json
+import re
+
+import pytest
+import trio
+
+import wharfd_netbanx
+from wharfd import Client, Secret, WharfdError
+from wharfd_netbanx.config import Settings, Source
+
+module = importlib.import_module("wharfd_netbanx.commands")  # its function of the same name hides it
+KEY = base64.b64encode(b"a key that only this test knows!").decode()
+CONFIG = f'[plugins.netbanx.sources.netbanx]\nkeys = ["{KEY}"]\n'
+LOGGED = re.compile(r"(\x1b\[\d+m)*(20\d\d-|\[(\x1b\[\d+m)*(debug|info|warning|error) )")
+
+
+@pytest.fixture
+async def cli(daemon, capsys):
+    """Run a command in a thread and return its exit code and what it printed."""
+    made = {c.name: c for c in module.commands(Settings(sources={"netbanx": Source(keys=(Secret(KEY),))}))}
+    async with daemon(plugins={"netbanx": wharfd_netbanx}, config=CONFIG) as running:
+
+        async def run(name, *words, as_json=False):
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--json", action="store_true")
+            made[name].configure(parser)
+            arguments = parser.parse_args([*(["--json"] if as_json else []), *map(str, words)])
+            capsys.readouterr()
+            client = Client(running.api, running.token)
+            code = await trio.to_thread.run_sync(made[name].run, arguments, client)
+            out = capsys.readouterr().out
+            return code, "".join(line for line in out.splitlines(True) if not LOGGED.match(line))
+
+        run.daemon = running
+        yield run
+
+
+async def test_from_a_sample_to_its_event_worked_once_more(cli):
+    with trio.fail_after(60):
+        code, out = await cli("send", "payment-completed", "--count", 3, "--first", 1, as_json=True)
+        assert (code, json.loads(out)["accepted"], json.loads(out)["duplicates"]) == (0, 3, 0)
+        code, out = await cli("send", "payment-completed", "--count", 3, "--first", 1, as_json=True)
+        assert json.loads(out)["duplicates"] == 3
+        await cli.daemon.drain("netbanx.events")
+
+        code, out = await cli("events", as_json=True)
+        events = json.loads(out)
+        assert [event["state"] for event in events] == ["done"] * 3
+        code, out = await cli("events", "list", "--source", "nobody")
+        assert (code, "no event fits" in out) == (0, True)
+        one = events[0]["id"]
+        code, out = await cli("events", "show", one, as_json=True)
+        shown = json.loads(out)
+        assert (shown["id"], shown["copies"], shown["ledTo"][0]["status"]) == (one, 2, "COMPLETED")
+
+        code, out = await cli("events", "replay", one)
+        assert "1 would be worked once more" in out
+        code, out = await cli("events", "replay", one, "--yes")
+        assert "1 are worked once more" in out
+        await cli.daemon.drain("netbanx.events")
+        code, out = await cli("sources", "explain", one)
+        assert "yes" in out
+        code, out = await cli("sources", as_json=True)
+        assert json.loads(out)[0]["name"] == "netbanx"
+        code, out = await cli("sources", "schemes")
+        assert "paysafe" in out
+
+
+async def test_send_finds_the_ingest_listener_by_itself(cli):
+    with trio.fail_after(60):
+        client = Client(cli.daemon.api, cli.daemon.token)
+        assert await trio.to_thread.run_sync(module.find_ingest, client) == cli.daemon.ingest
+        before = cli.daemon.running.machinery.metrics.registry.get_sample_value(
+            "wharfd_ingest_answers_total", {"source": "netbanx", "status": "200"}
+        )
+        await cli("send", "payment-completed", as_json=True)
+        after = cli.daemon.running.machinery.metrics.registry.get_sample_value(
+            "wharfd_ingest_answers_total", {"source": "netbanx", "status": "200"}
+        )
+        assert (before or 0) + 1 == after
+
+
+@pytest.mark.parametrize(
+    ("ingest", "expected"),
+    [
+        ("http://127.0.0.1:8471", "http://127.0.0.1:8471"),
+        ("http://0.0.0.0:8471", "http://pay.example:8471"),
+        ("http://[::]:8471, http+unix:///run/x", "http://pay.example:8471"),
+        ("http+unix:///run/wharfd.sock", "http://pay.example:8470"),
+        ("", "http://pay.example:8470"),
+    ],
+)
+def test_every_kind_of_listener_gives_an_address(ingest, expected):
+    class Fake:
+        url = "http://pay.example:8470"
+
+        def get(self, path):
+            return {"ingest": ingest}
+
+    assert module.find_ingest(Fake()) == expected
+
+
+async def test_what_cannot_be_sent_is_said(cli):
+    with pytest.raises(WharfdError, match="no source 'nobody'"):
+        await cli("send", "--source", "nobody")
+    with pytest.raises(WharfdError, match="no sample 'nothing'"):
+        await cli("send", "nothing")
+    with pytest.raises(WharfdError, match="key"):
+        await cli("send", "--key", "not base64 at all!")
+    code, out = await cli("send", "payment-completed", "--key", base64.b64encode(b"x" * 32).decode())
+    assert (code, "signature_mismatch" in out) == (1, True)
+
+
+async def test_a_tail_shows_each_event_once(cli, monkeypatch):
+    class Enough(Exception):
+        pass
+
+    rounds = []
+
+    class Pause:
+        def wait(self, seconds):
+            rounds.append(seconds)
+            if len(rounds) == 3:
+                raise Enough
+
+    with trio.fail_after(60):
+        await cli("send", "payment-completed", "--count", 2, as_json=True)
+        monkeypatch.setattr(module.threading, "Event", Pause)
+        client = Client(cli.daemon.api, cli.daemon.token)
+        parser = argparse.ArgumentParser()
+        module._configure_events(parser)
+        arguments = parser.parse_args(["tail"])
+        arguments.json = False
+        lines = []
+        monkeypatch.setattr(module.Output, "line", lambda self, text: lines.append(text))
+        with pytest.raises(Enough):
+            await trio.to_thread.run_sync(module._events, arguments, client)
+        assert len([line for line in lines if "PAYMENT_COMPLETED" in line]) == 2
+
+
+async def test_other_contents_are_resolved(cli):
+    with trio.fail_after(60):
+        source = Source(keys=(Secret(KEY),))
+        signer = source.verifier(source.typed_keys())
+        at = cli.daemon.running.machinery.clock.now()
+        document = {
+            "eventType": "PAYMENT_COMPLETED",
+            "resourceId": "r-1",
+            "eventDate": "2026-08-03T10:00:00Z",
+        }
+        for amount in (1, 2):
+            body = json.dumps(document | {"payload": {"id": "r-1", "amount": amount}}).encode()
+            body, headers = signer.sign(body, at, "evt_test")
+            assert (await cli.daemon.deliver("/webhooks/netbanx", body, headers)).status == 200
+        (event,) = json.loads((await cli("events", as_json=True))[1])
+        shown = json.loads((await cli("events", "show", event["id"], as_json=True))[1])
+        assert [one["resolvedAt"] for one in shown["conflicts"]] == [None]
+        assert "1 conflicts" in (await cli("events", "resolve", event["id"]))[1]
+        assert "0 conflicts" in (await cli("events", "resolve", event["id"]))[1]
+        shown = json.loads((await cli("events", "show", event["id"], as_json=True))[1])
+        assert shown["conflicts"][0]["resolvedBy"]
