@@ -45,7 +45,7 @@ faults: $(INSTALLED) ## break things under load, count what was lost; about 20 m
 soak: $(INSTALLED) ## break random things for HOURS (8), stop at the first broken promise
 	@$(BIN)/python -m faults soak --hours $(or $(HOURS),8) $(ARGS)
 
-bench: $(INSTALLED) ## measure, beside others, on this machine; about 10 minutes
+bench: $(INSTALLED) ## measure, beside others, on this machine; about 15 minutes
 	@$(BIN)/python -m bench $(ARGS)
 
 docs: $(INSTALLED) ## write the generated pages and example.toml anew

@@ -24,6 +24,8 @@ TABLE = {
     "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 20000 --rounds 3"),
     "ingest_listener": ("The ingest listener beside hypercorn, without storage", "--rounds 5 --seconds 1"),
     "ingest_durable": ("Durable accepted webhooks beside other stacks", "--rounds 2 --seconds 3"),
+    "ingest_open": ("Webhooks at a fixed rate: acceptance and lag", "--seconds 60"),
+    "ingest_million": ("Memory and reads over many webhooks", "--count 100000"),
     "http_dispatch": ("What the API server adds to a request", ""),
     "outbound": ("The outbound client beside httpcore", "--seconds 2"),
     "keeping": ("Backups and restores beside pg_basebackup, pg_dump and pg_restore", "--gib 1 --wal 0.25"),

@@ -178,3 +178,20 @@ async def test_description_names_the_place_and_no_value():
     assert describe(outcome).startswith("BadRow at test_ingest_storing.py:")
     assert "secret" not in describe(outcome)
     assert describe(pg.UniqueViolationError("secret")) == "UniqueViolationError 23505"
+
+
+async def test_a_store_function_that_commits_by_itself_gets_the_database():
+    ledger, database = Ledger(), object()
+    calls = []
+
+    async def one_statement(ctx, db, admissions):
+        calls.append((db, list(admissions)))
+        if 3 in admissions:
+            raise ValueError("three")
+        return [Reply(200, b"%d" % admission) for admission in admissions]
+
+    outcomes = await store_group(
+        ledger.transaction, one_statement, None, [1, 2, 3, 4], attempt_seconds=5, database=database
+    )
+    assert [getattr(outcome, "body", type(outcome)) for outcome in outcomes] == [b"1", b"2", ValueError, b"4"]
+    assert all(db is database for db, _ in calls)

@@ -191,3 +191,14 @@ async def test_another_payments_answer_is_not_taken(asking):
 def test_what_is_found_is_worded_like_its_webhook():
     event = as_event({"id": "p1", "status": "COMPLETED", "txnTime": "2026-08-03T12:00:00Z"})
     assert (event["eventName"], event["resourceId"]) == ("PAYMENT_COMPLETED", "p1")
+
+
+async def test_deliveries_in_the_spool_are_told_for_a_while(plugin):
+    assert await watching.find_spooled(plugin.ctx) == []
+    sample, route = plugin.sample("payment-completed"), plugin.routes["netbanx"]
+    admission = route.admit(plugin.ctx, plugin.delivery(sample.body, sample.headers))
+    assert b'"duplicate":null' in route.spooled(plugin.ctx, admission).body
+    [finding] = await watching.find_spooled(plugin.ctx)
+    assert (finding.value, "1 deliveries went to the spool" in finding.message) == (1, True)
+    plugin.intake.spooled_at -= timedelta(minutes=11)
+    assert await watching.find_spooled(plugin.ctx) == []
