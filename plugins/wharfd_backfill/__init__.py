@@ -8,6 +8,7 @@ from wharfd import (
     AlertRule,
     Command,
     EventType,
+    Importer,
     Metric,
     Migrations,
     RetentionRule,
@@ -21,6 +22,7 @@ from . import commands as _commands
 from . import routes as _routes
 from . import watching
 from .config import Settings
+from .importing import IMPORTERS
 
 
 @hookimpl
@@ -73,3 +75,9 @@ def register_alerts(settings: Settings) -> Sequence[AlertRule]:
 def register_retention(settings: Settings) -> Sequence[RetentionRule]:
     """180 days after the end."""
     return watching.retention(settings)
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS

@@ -8,6 +8,7 @@ from wharfd import (
     AlertRule,
     EventType,
     Finding,
+    Importer,
     Metric,
     Migrations,
     PluginContext,
@@ -19,6 +20,7 @@ from wharfd.contracts.feedback import FeedbackFlagged, FeedbackModerated
 
 from . import routes, store
 from .config import Settings
+from .importing import IMPORTERS
 
 
 @hookimpl
@@ -87,3 +89,9 @@ def register_retention(settings: Settings) -> list[RetentionRule]:
             name="feedback", table="feedback.feedback", column="updated_at", keep=settings.keep, archive=True
         )
     ]
+
+
+@hookimpl
+def register_importers() -> tuple[Importer, ...]:
+    """What the systems before left."""
+    return IMPORTERS

@@ -10,6 +10,7 @@ import trio
 
 from wharfd import (
     AlertRule,
+    Importer,
     Metric,
     Migrations,
     PluginContext,
@@ -24,6 +25,7 @@ from wharfd.contracts.metrics import MetricSink
 
 from . import extension, rollup, routes, telemetry
 from .config import Settings
+from .importing import IMPORTERS
 from .series import Book
 from .sinks import OtlpSink
 
@@ -122,6 +124,12 @@ def register_metric_sinks(ctx: PluginContext[Settings]) -> Sequence[MetricSink]:
     """The OpenTelemetry collector, when one is configured."""
     sink: OtlpSink | None = ctx.state.get("otlp")
     return [sink] if sink is not None else []
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

@@ -11,6 +11,7 @@ from wharfd import (
     Command,
     EventType,
     HealthCheck,
+    Importer,
     JobKind,
     Metric,
     Migrations,
@@ -29,6 +30,7 @@ from wharfd.contracts.payments import PaymentReceived, PaymentRefunded
 from . import alerts, upkeep
 from .commands import COMMAND
 from .config import Settings
+from .importing import IMPORTERS
 from .mailing import SendReceipt, send_receipt
 from .minters import Hookspecs, open_minters
 from .paying import on_payment, on_refund
@@ -144,6 +146,12 @@ def register_retention(settings: Settings) -> Sequence[RetentionRule]:
             where="status IN ('refunded', 'expired')",
         ),
     ]  # fmt: skip
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from wharfd import (
     Command,
     EventType,
     HealthCheck,
+    Importer,
     Metric,
     Migrations,
     PluginContext,
@@ -29,6 +30,7 @@ from . import work as _work
 from .config import Settings
 from .executing.calling import HttpExecutor
 from .executing.executors import Executor, Executors, LedgerExecutor
+from .importing import IMPORTERS
 from .parts import Parts, keep_parts
 from .routes import routes
 from .steering import steer
@@ -110,6 +112,12 @@ def register_health_checks(settings: Settings) -> Sequence[HealthCheck]:
 def register_retention(settings: Settings) -> Sequence[RetentionRule]:
     """Results, batches, references, keys."""
     return watching.retention(settings)
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

@@ -33,7 +33,7 @@ FLOORS = [
     {"loading", "registry", "supervisor", "scaffold"},
     {"opening", "machinery", "keeping"},
     {"life", "watching", "doctor", "upkeep"},
-    {"core_routes"},
+    {"core_routes", "importing"},
     {"intake"},
     {"front", "reload", "sources"},
     {"app"},

@@ -10,7 +10,18 @@ import tomli
 
 from ...declare import Command
 from ..client import Client
-from . import configuration, daemon, database, doctor, documentation, plugins, schedules, secrets, work
+from . import (
+    configuration,
+    daemon,
+    database,
+    doctor,
+    documentation,
+    importing,
+    plugins,
+    schedules,
+    secrets,
+    work,
+)
 
 CORE: tuple[Command, ...] = (
     *daemon.COMMANDS,
@@ -21,6 +32,7 @@ CORE: tuple[Command, ...] = (
     *work.COMMANDS,
     *secrets.COMMANDS,
     *doctor.COMMANDS,
+    *importing.COMMANDS,
     *documentation.COMMANDS,
 )
 
