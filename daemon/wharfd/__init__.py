@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .declare import Finding as Finding
     from .declare import Health as Health
     from .declare import HealthCheck as HealthCheck
+    from .declare import Importer as Importer
     from .declare import IngestRoute as IngestRoute
     from .declare import JobKind as JobKind
     from .declare import Metric as Metric
@@ -102,6 +103,9 @@ if TYPE_CHECKING:
     from .http.outbound import parse_url as parse_url
     from .ids import new_id as new_id
     from .ids import new_trace_id as new_trace_id
+    from .ids import stable_id as stable_id
+    from .importing import OldRow as OldRow
+    from .importing import Unfit as Unfit
     from .ingest import Delivery as Delivery
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
@@ -150,7 +154,7 @@ _HOMES = {
     "db.embedded": "Binaries Confinement choose_confinement find_binaries",
     "db.partitions": "Partition ensure_months ensure_range missing_months partitions_of",
     "declare": "AlertRule CacheFor Command ConsolePage EventType Finding Health HealthCheck "
-    "IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
+    "Importer IngestRoute JobKind Metric Migrations Provides Rate Requires RetentionRule Retry "
     "Route Schedule Subscription WorkQueue",
     "errors": "DatabaseBusy DatabaseUnavailable HeaderRefused LeaseLost NotReady OutboundError Overloaded "
     "SecretError ServiceUnavailable StatementTimeout StorageError UrlRefused WharfdError",
@@ -160,7 +164,8 @@ _HOMES = {
     "encode_cursor offset_of page_of paginate",
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
-    "ids": "new_id new_trace_id",
+    "ids": "new_id new_trace_id stable_id",
+    "importing": "OldRow Unfit",
     "ingest": "Delivery IngestReply",
     "metrics": "PluginMetrics Sample",
     "redaction": "names_a_secret redact_text",

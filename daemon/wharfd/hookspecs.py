@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ConsolePage,
         EventType,
         HealthCheck,
+        Importer,
         IngestRoute,
         JobKind,
         Metric,
@@ -221,6 +222,18 @@ def register_console(settings: Any) -> Sequence[ConsolePage] | None:
     Must not: load anything from another host; the console's policy refuses it.
     Returns: a sequence of `ConsolePage`.
     Example: `return [ConsolePage(path="hello", title="Hello", render=render_hello)]`
+    """
+
+
+@hookspec(firstresult=True)
+def register_importers(settings: Any) -> Sequence[Importer] | None:
+    """Say which tables of old systems this plugin takes over, and how.
+
+    Called: once; used by `wharfd import` alone, in a process where no plugin runs.
+    May: declare several importers for tables of one name; the columns tell which fits.
+    Must not: do I/O in `convert`; it is called twice for every row.
+    Returns: a sequence of `Importer`.
+    Example: `return importing.IMPORTERS`
     """
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from datetime import datetime
+from hashlib import sha256
 
 _POOL_BYTES = 8192
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -38,7 +40,20 @@ def new_trace_id() -> str:
 def new_id(prefix: str, *, at_ms: int | None = None) -> str:
     """Make an id that sorts by the time it was made, `at_ms` if given, and that nobody can guess."""
     milliseconds = time.time_ns() // 1_000_000 if at_ms is None else at_ms
-    number = (milliseconds & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(_random_16()[:10])
+    return _written(prefix, milliseconds, _random_16()[:10])
+
+
+def stable_id(prefix: str, at: datetime, *facts: str) -> str:
+    """Make an id that sorts by `at` and is the same whenever it is made from the same facts.
+
+    For rows of an old system, which must get the same id each time they are imported.
+    """
+    mark = sha256("\x1f".join((prefix, *facts)).encode("utf-8", "surrogatepass")).digest()[:10]
+    return _written(prefix, round(at.timestamp() * 1000), mark)
+
+
+def _written(prefix: str, milliseconds: int, mark: bytes) -> str:
+    number = (milliseconds & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(mark)
     # 130 bits as 26 digits of 5 bits, the top two of which are zero: two digits, then three at a time. Taken
     # from three short numbers, because every shift of a long one makes another long one.
     high, middle, low = number >> 90, number >> 45 & 0x1FFFFFFFFFFF, number & 0x1FFFFFFFFFFF

@@ -16,6 +16,7 @@ from .declare import (
     ConsolePage,
     EventType,
     HealthCheck,
+    Importer,
     IngestRoute,
     JobKind,
     Metric,
@@ -48,6 +49,7 @@ DECLARATIONS: dict[str, tuple[type[Any], ...]] = {
     "register_alerts": (AlertRule,),
     "register_retention": (RetentionRule,),
     "register_console": (ConsolePage,),
+    "register_importers": (Importer,),
 }
 
 
@@ -154,7 +156,7 @@ def _declare(host: PluginHost, plugin: LoadedPlugin) -> None:
 def _conflicts(registry: Registry) -> list[Problem]:
     claims: list[tuple[str, str]] = []
     named: tuple[type[Any], ...] = (
-        WorkQueue, JobKind, Schedule, HealthCheck, Metric, AlertRule, RetentionRule,
+        WorkQueue, JobKind, Schedule, HealthCheck, Metric, AlertRule, RetentionRule, Importer,
     )  # fmt: skip
     for plugin, route in registry.of(Route):
         claims += [(f"route {route.method} {_shape(path)}", plugin) for path in route.paths]

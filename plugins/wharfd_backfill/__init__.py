@@ -9,6 +9,7 @@ from wharfd import (
     Command,
     ConsolePage,
     EventType,
+    Importer,
     Metric,
     Migrations,
     RetentionRule,
@@ -23,6 +24,7 @@ from . import console as _console
 from . import routes as _routes
 from . import watching
 from .config import Settings
+from .importing import IMPORTERS
 
 
 @hookimpl
@@ -81,3 +83,9 @@ def register_console() -> Sequence[ConsolePage]:
 def register_retention(settings: Settings) -> Sequence[RetentionRule]:
     """180 days after the end."""
     return watching.retention(settings)
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS

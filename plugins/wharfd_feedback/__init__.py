@@ -10,6 +10,7 @@ from wharfd import (
     ConsolePage,
     EventType,
     Finding,
+    Importer,
     Metric,
     Migrations,
     PluginContext,
@@ -21,6 +22,7 @@ from wharfd.contracts.feedback import FeedbackFlagged, FeedbackModerated
 
 from . import console, routes, store
 from .config import Settings
+from .importing import IMPORTERS
 
 
 @hookimpl
@@ -95,3 +97,9 @@ def register_retention(settings: Settings) -> list[RetentionRule]:
             name="feedback", table="feedback.feedback", column="updated_at", keep=settings.keep, archive=True
         )
     ]
+
+
+@hookimpl
+def register_importers() -> tuple[Importer, ...]:
+    """What the systems before left."""
+    return IMPORTERS

@@ -11,6 +11,7 @@ from wharfd import (
     Command,
     ConsolePage,
     HealthCheck,
+    Importer,
     Metric,
     Migrations,
     Provides,
@@ -29,6 +30,7 @@ from . import retention as _retention
 from . import routes as _routes
 from . import schedules as _schedules
 from . import watching as _watching
+from .importing import IMPORTERS
 
 
 @hookimpl
@@ -95,6 +97,12 @@ def register_retention(settings: _config.Settings) -> Sequence[RetentionRule]:
 def register_console() -> Sequence[ConsolePage]:
     """API keys."""
     return _console.PAGES
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

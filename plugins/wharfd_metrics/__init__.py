@@ -11,6 +11,7 @@ import trio
 from wharfd import (
     AlertRule,
     ConsolePage,
+    Importer,
     Metric,
     Migrations,
     PluginContext,
@@ -25,6 +26,7 @@ from wharfd.contracts.metrics import MetricSink
 
 from . import console, extension, rollup, routes, telemetry
 from .config import Settings
+from .importing import IMPORTERS
 from .series import Book
 from .sinks import OtlpSink
 
@@ -132,6 +134,12 @@ def register_metric_sinks(ctx: PluginContext[Settings]) -> Sequence[MetricSink]:
 def register_console() -> Sequence[ConsolePage]:
     """The explorer."""
     return console.PAGES
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -136,16 +136,20 @@ class Book:
         problems: dict[Name, str] = {}
         if missing:
             async with db.transaction() as tx:
-                added, problems = await self._add(tx, owner, missing, wanted)
+                added, problems = await self.add(tx, owner, {name: wanted[name] for name in missing})
             found |= added
             if len(self._known) + len(added) > _MOST_KNOWN:
                 self._known.clear()
             self._known |= {(owner, name): known for name, known in added.items()}
         return found, problems
 
-    async def _add(
-        self, tx: Transaction, owner: str | None, names: Sequence[Name], units: Mapping[Name, str]
+    async def add(
+        self, tx: Transaction, owner: str | None, units: Mapping[Name, str]
     ) -> tuple[dict[Name, Known], dict[Name, str]]:
+        """Find or make series in the caller's transaction; return them and what is wrong with others."""
+        names = list(units)
+        if not names:
+            return {}, {}
         await tx.execute(LOCK, owner or "")  # so that the bounds hold, whoever else adds
         columns = [list(column) for column in zip(*names, strict=True)]
         rows = await tx.fetch(FIND, owner, *columns)

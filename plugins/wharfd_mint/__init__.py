@@ -12,6 +12,7 @@ from wharfd import (
     ConsolePage,
     EventType,
     HealthCheck,
+    Importer,
     JobKind,
     Metric,
     Migrations,
@@ -30,6 +31,7 @@ from wharfd.contracts.payments import PaymentReceived, PaymentRefunded
 from . import alerts, console, upkeep
 from .commands import COMMAND
 from .config import Settings
+from .importing import IMPORTERS
 from .mailing import SendReceipt, send_receipt
 from .minters import Hookspecs, open_minters
 from .paying import on_payment, on_refund
@@ -152,6 +154,12 @@ def register_retention(settings: Settings) -> Sequence[RetentionRule]:
 def register_console() -> Sequence[ConsolePage]:
     """Mints and buyers."""
     return console.PAGES
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

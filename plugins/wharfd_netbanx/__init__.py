@@ -13,6 +13,7 @@ from wharfd import (
     ConsolePage,
     EventType,
     HealthCheck,
+    Importer,
     IngestRoute,
     Metric,
     Migrations,
@@ -36,6 +37,7 @@ from .api.origins import StoredEvents
 from .api.routes import api_routes
 from .commands import commands
 from .config import Settings
+from .importing import IMPORTERS
 from .processing.handler import event_queue
 
 
@@ -127,6 +129,12 @@ def register_commands(settings: Settings) -> Sequence[Command]:
 def register_console() -> Sequence[ConsolePage]:
     """Events and sources."""
     return _console.PAGES
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

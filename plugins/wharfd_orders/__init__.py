@@ -13,6 +13,7 @@ from wharfd import (
     ConsolePage,
     EventType,
     HealthCheck,
+    Importer,
     Metric,
     Migrations,
     PluginContext,
@@ -31,6 +32,7 @@ from . import work as _work
 from .config import Settings
 from .executing.calling import HttpExecutor
 from .executing.executors import Executor, Executors, LedgerExecutor
+from .importing import IMPORTERS
 from .parts import Parts, keep_parts
 from .routes import routes
 from .steering import steer
@@ -118,6 +120,12 @@ def register_retention(settings: Settings) -> Sequence[RetentionRule]:
 def register_console() -> Sequence[ConsolePage]:
     """Batches and how far they are."""
     return _console.PAGES
+
+
+@hookimpl
+def register_importers() -> Sequence[Importer]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

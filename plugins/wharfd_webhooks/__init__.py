@@ -14,6 +14,7 @@ from wharfd import (
     ConsolePage,
     EventType,
     HealthCheck,
+    Importer,
     JobKind,
     Metric,
     Migrations,
@@ -34,6 +35,7 @@ from . import commands, extension, watching
 from . import console as _console
 from .config import LEASE_SECONDS, Settings
 from .fanout import fan_out
+from .importing import IMPORTERS
 from .model.rows import DeliveryRow
 from .recovering import CancelAll, Recover, cancel_all, recover
 from .routes import routes
@@ -156,6 +158,12 @@ def register_commands(settings: Settings) -> list[Command]:
 def register_console() -> list[ConsolePage]:
     """Endpoints and deliveries."""
     return _console.PAGES
+
+
+@hookimpl
+def register_importers() -> tuple[Importer, ...]:
+    """What the systems before left."""
+    return IMPORTERS
 
 
 @hookimpl

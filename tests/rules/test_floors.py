@@ -34,7 +34,7 @@ FLOORS = [
     {"bench"},
     {"opening", "machinery", "keeping"},
     {"life", "watching", "doctor", "upkeep"},
-    {"core_routes"},
+    {"core_routes", "importing"},
     {"intake"},
     {"front", "reload", "sources"},
     {"rehearsal"},

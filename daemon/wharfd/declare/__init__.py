@@ -9,6 +9,7 @@ from __future__ import annotations
 from .checks import Handler
 from .endpoints import CacheFor, IngestRoute, Rate, Route
 from .events import EventType, Subscription
+from .importing import Importer
 from .monitoring import AlertRule, Finding, Health, HealthCheck, Metric
 from .people import Command, ConsolePage
 from .services import Provides, Requires
@@ -25,6 +26,7 @@ __all__ = [
     "Handler",
     "Health",
     "HealthCheck",
+    "Importer",
     "IngestRoute",
     "JobKind",
     "Metric",

@@ -91,14 +91,15 @@ class Cluster:
         """Where to connect."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
 
-    def psql(self, database: str, statement: str) -> None:
-        """Run SQL as superuser."""
-        subprocess.run(
+    def psql(self, database: str, statement: str) -> str:
+        """Run SQL as superuser and return what psql prints."""
+        return subprocess.run(
             [str(self.bin / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder)]
             + ["-U", "postgres", "-d", database, "-c", statement],
             check=True,
             capture_output=True,
-        )
+            text=True,
+        ).stdout
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ _TYPES: dict[Kind, Type] = {
 
 # Open states give way to settled ones whatever their times say; among equals the later time wins, and at
 # one and the same time the higher rank.
-_STAGES = {
+STAGES = {
     Status.RECEIVED: (0, 10),
     Status.PENDING: (0, 20),
     Status.PROCESSING: (0, 30),
@@ -107,7 +107,7 @@ def read_change(
     fact = stamp(stage=0 if returned else 1, at=at, rank=0, content=identity.content)
     offers = [Offer(name, value, fact) for name, value in _facts(envelope, payload).items()]
     if meaning.status is not None:
-        stage, rank = _STAGES[meaning.status]
+        stage, rank = STAGES[meaning.status]
         mark = stamp(stage=stage, at=at, rank=rank, content=identity.content)
         offers += [Offer("status", meaning.status, mark), Offer("status_at", at, mark)]
         failed = meaning.status in _FAILURES

@@ -142,8 +142,8 @@ def fold(
             _fold_account(folded, change, change.account, new_id)
     for key, known in folded.transactions.items():
         if known.changed:
-            _count(folded, before[key], -1, known.owner)
-            _count(folded, known.state, 1, known.owner)
+            count_state(folded, before[key], -1, known.owner)
+            count_state(folded, known.state, 1, known.owner)
     return folded
 
 
@@ -206,7 +206,8 @@ def tally(folded: Folded, rows: Iterable[EventRow], at: datetime) -> None:
             folded.counts[Cell(grain, bucket, row.owner or "", "EVENT", "", "", row.source)] += 1
 
 
-def _count(folded: Folded, state: Transaction | None, by: int, owner: str | None) -> None:
+def count_state(folded: Folded, state: Transaction | None, by: int, owner: str | None) -> None:
+    """Add a transaction to every roll-up it counts in, or with `by=-1` take it out."""
     if state is None:
         return
     at = state.created_at.astimezone(UTC)

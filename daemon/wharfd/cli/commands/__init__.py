@@ -10,7 +10,19 @@ import tomli
 
 from ...declare import Command
 from ..client import Client
-from . import bench, configuration, daemon, database, doctor, documentation, plugins, schedules, secrets, work
+from . import (
+    bench,
+    configuration,
+    daemon,
+    database,
+    doctor,
+    documentation,
+    importing,
+    plugins,
+    schedules,
+    secrets,
+    work,
+)
 
 CORE: tuple[Command, ...] = (
     *daemon.COMMANDS,
@@ -22,6 +34,7 @@ CORE: tuple[Command, ...] = (
     *secrets.COMMANDS,
     *doctor.COMMANDS,
     *bench.COMMANDS,
+    *importing.COMMANDS,
     *documentation.COMMANDS,
 )
 
