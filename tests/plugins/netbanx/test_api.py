@@ -245,6 +245,7 @@ async def test_events_are_found_looked_into_and_worked_again(client):
             assert len((await c.get(f"{path}?{query}"))["items"]) == count, query
         event = (await c.get(f"{path}?source=acme"))["items"][0]
         await c.send("payment-completed", "/acme", number=8)
+        await c.worked()
         whole = await c.get(f"{path}/{event['id']}")
         assert msgspec.json.decode(whole["body"])["eventName"] == "PAYMENT_COMPLETED"
         assert whole["copies"] == 1
