@@ -16,13 +16,14 @@ import structlog
 import trio
 
 from ..clock import Clock
-from .connection import Answer, Connection, Gone, Service, Take
+from .connection import Connection
 from .encoding import ReplyEncoder
 from .limits import ListenerLimits
 from .message import come_back
 from .observing import ListenerStatistics, Observer, Sampler
 from .polling import AVAILABLE, Poller
 from .proxy import UNIX_PEER, Trust, counted_as, peer_address
+from .quick import Answer, Gone, Service, Take
 from .refusing import Refused
 from .routes import RouteTable
 from .transport import SocketTransport
