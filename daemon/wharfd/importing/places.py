@@ -1,4 +1,4 @@
-"""Opening the place where old rows come from: a PostgreSQL database, or a folder of dumps, one file a table."""
+"""Opening the place of old rows: a PostgreSQL database, or a folder of dumps with one file a table."""
 
 from __future__ import annotations
 

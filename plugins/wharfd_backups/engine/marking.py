@@ -31,7 +31,7 @@ SELECT coalesce(string_agg(format('SELECT jsonb_build_object(''table'', %L, ''ex
              ' ''rows'', count(*), ''hash'', %s, ''newest'', %s) FROM %I.%I of_it',
              n.nspname || '.' || c.relname, k.never_changed,
              CASE WHEN k.never_changed AND c.reltuples < {_HASHED_ROWS} THEN '{HASH}' ELSE 'NULL' END,
-             coalesce(format('{NEWEST}', k.key), 'NULL'), n.nspname, c.relname),
+             CASE WHEN k.key IS NULL THEN 'NULL' ELSE format('{NEWEST}', k.key) END, n.nspname, c.relname),
              ' UNION ALL '), 'SELECT 1 WHERE false') AS counting
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
@@ -94,26 +94,29 @@ async def exported_snapshot(
     bare, env = programs.environment(dsn)
     command = [str(programs.binaries.program("psql")), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
     command += ["-v", f"largest={largest}"]
-    async with trio.open_nursery() as nursery:
-        process: trio.Process = await nursery.start(_open, [*command, "-d", bare], env)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        await process.stdin.send_all(_SCRIPT.encode())
-        answer = b""
-        while not answer.endswith(f"{_END}\n".encode()):
-            chunk = await process.stdout.receive_some()
-            if not chunk:
-                raise ProgramFailed("psql failed while the tables were counted; see the server's log")
-            answer += chunk
-        first, *rest = answer.splitlines()[:-1]
-        moment = msgspec.json.decode(first, type=_Moment)
-        tables = [msgspec.json.decode(line, type=_Table) for line in rest]
-        tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest) for t in tables}
-        counted = Counted(moment.at, moment.snapshot, tallies)
-        try:
-            yield moment.export, counted
-        finally:
-            nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            process: trio.Process = await nursery.start(_open, [*command, "-d", bare], env)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            await process.stdin.send_all(_SCRIPT.encode())
+            answer = b""
+            while not answer.endswith(f"{_END}\n".encode()):
+                chunk = await process.stdout.receive_some()
+                if not chunk:
+                    raise ProgramFailed("psql failed while the tables were counted; see the server's log")
+                answer += chunk
+            first, *rest = answer.splitlines()[:-1]
+            moment = msgspec.json.decode(first, type=_Moment)
+            tables = [msgspec.json.decode(line, type=_Table) for line in rest]
+            tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest) for t in tables}
+            counted = Counted(moment.at, moment.snapshot, tallies)
+            try:
+                yield moment.export, counted
+            finally:
+                nursery.cancel_scope.cancel()
+    except* ProgramFailed as failed:
+        raise failed.exceptions[0] from None
 
 
 async def _open(

@@ -28,6 +28,7 @@ _QUIET = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()]
 TABLES = """
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, paid_at timestamptz DEFAULT now());
+CREATE TABLE shop.notes (note text);
 CREATE TABLE shop.items (id bigint PRIMARY KEY, order_id bigint REFERENCES shop.orders, name text);
 INSERT INTO shop.orders (paid_at) SELECT now() FROM generate_series(1, 2000);
 INSERT INTO shop.items SELECT n, n, 'item ' || n FROM generate_series(1, 2000) n;

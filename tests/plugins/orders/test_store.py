@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from types import SimpleNamespace
 
 import msgspec
@@ -124,7 +125,7 @@ async def test_every_list_has_an_index(db):
     ):
         plan = await db.explain(statement, *arguments)
         assert index in plan, (statement.name, plan)
-        assert "Seq Scan on orders" not in plan, (statement.name, plan)
+        assert not re.search(r"Seq Scan on orders\.(items|orders)\b", plan), (statement.name, plan)
         assert "Seq Scan on items" not in plan, (statement.name, plan)
 
 
@@ -156,7 +157,7 @@ async def test_a_batch_that_was_loaded_a_moment_ago_is_not_read_as_a_whole(db):
         ),
     ):
         plan = await db.explain(statement, *arguments)
-        assert "Seq Scan on orders" not in plan, (statement.name, plan)
+        assert not re.search(r"Seq Scan on orders\.(items|orders)\b", plan), (statement.name, plan)
         wanted = [line for line in plan.splitlines() if "Index Cond" in line and "idx = ANY" in line]
         assert wanted, (statement.name, plan)
         # A set of pairs is looked up, never gone through once for each row.
