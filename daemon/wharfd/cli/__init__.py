@@ -1,6 +1,7 @@
 """The `wharfd` command: `main(argv)` returns the exit code.
 
-0 done · 1 it failed · 2 wrong usage · 69 the daemon cannot be reached · 78 the configuration is wrong.
+0 done · 1 it failed · 2 wrong usage · 69 the daemon cannot be reached · 78 the configuration is wrong ·
+130 interrupted. `docs/cli.md` says it at length.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def _common_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path, default=_from_environment("WHARFD_CONFIG"))
     parser.add_argument("--state-dir", type=Path, default=default_state_dir())
+    parser.add_argument("--url")
     parser.add_argument("--json", action="store_true")
     return parser
 
@@ -56,6 +58,7 @@ _EVERYWHERE = """\
 everywhere:
   --config FILE     the TOML file (WHARFD_CONFIG)
   --state-dir DIR   the folder for all state (WHARFD_STATE_DIR; by default .wharfd)
+  --url URL         a daemon elsewhere (WHARFD_URL), with the key in WHARFD_KEY
   --json            print JSON
 """
 

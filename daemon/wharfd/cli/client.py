@@ -41,7 +41,7 @@ class Answer:
 
 
 class Client:
-    """Calls the API of one daemon, with `WHARFD_TOKEN` or the admin token of the state folder."""
+    """Calls the API of one daemon, with a key that is given or the admin token of the state folder."""
 
     def __init__(self, url: str, token: str | None = None, *, token_file: Path | None = None) -> None:
         self.url = url.rstrip("/")
@@ -55,7 +55,10 @@ class Client:
         host, _, port = bind.rpartition(":")
         local = "127.0.0.1" if host in ("0.0.0.0", "[::]", "") else host
         url = environ.get("WHARFD_URL") or f"http://{local}:{port}"
-        return cls(url, environ.get("WHARFD_TOKEN"), token_file=state_dir / "admin.token")
+        # The admin token of this machine's daemon must not travel to another one.
+        here = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost", local.strip("[]"))
+        token = environ.get("WHARFD_TOKEN") or environ.get("WHARFD_KEY")
+        return cls(url, token, token_file=state_dir / "admin.token" if here else None)
 
     @property
     def _token(self) -> str | None:
@@ -150,5 +153,5 @@ class Client:
             or f"status {answer.status}"
         )
         if answer.status == 401:
-            text += "; the token in STATE_DIR/admin.token, or WHARFD_TOKEN, opens it"
+            text += "; the token in STATE_DIR/admin.token, or a key in WHARFD_KEY, opens it"
         return ClientError(str(text), status=answer.status, problem=problem)

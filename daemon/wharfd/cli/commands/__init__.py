@@ -21,6 +21,7 @@ from . import (
     plugins,
     schedules,
     secrets,
+    terminal,
     work,
 )
 
@@ -35,6 +36,7 @@ CORE: tuple[Command, ...] = (
     *doctor.COMMANDS,
     *bench.COMMANDS,
     *importing.COMMANDS,
+    *terminal.COMMANDS,
     *documentation.COMMANDS,
 )
 
@@ -48,7 +50,8 @@ def client_for(parsed: argparse.Namespace) -> Client:
             bind = str(document.get("http", {}).get("bind", bind))
         except (tomli.TOMLDecodeError, UnicodeDecodeError, AttributeError):
             pass  # `wharfd check` says what is wrong; a client only needs the address
-    return Client.for_daemon(bind, parsed.state_dir)
+    environ = {**os.environ, "WHARFD_URL": parsed.url} if parsed.url else os.environ
+    return Client.for_daemon(bind, parsed.state_dir, environ)
 
 
 def of_plugins(path: Path | None) -> list[Command]:
