@@ -23,8 +23,9 @@ from ..registry import Registry
 from ..state import StateFolder, own_state_folder
 from . import ledger
 from .ledger import Remarks
+from .opening import open_source
 from .plan import Plan, Step, make_plan
-from .sources import Source, open_source
+from .sources import Source
 from .walking import Comparison, Progress, compare, next_page, walk
 
 Mode = Literal["plan", "dry-run", "import"]
