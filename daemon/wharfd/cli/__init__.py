@@ -79,9 +79,10 @@ def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.Ar
     core = {command.name for command in commands.CORE}
     for command in commands.CORE:
         _add(subparsers, command)
-    if not rest or rest[0] not in core:
+    if not rest or rest[0] not in core or rest[0] == "completion":
         for command in commands.of_plugins(common.config):
             _add(subparsers, command)
+    parser.set_defaults(root=parser)
     return parser
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 SHELLS = ("bash", "zsh", "fish")
+EVERYWHERE = ("--config", "--state-dir", "--url", "--json")
 Places = dict[str, list[str]]
 
 _BASH = """\
@@ -50,10 +51,9 @@ end
 """
 
 
-def places(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Places:
+def places(parser: argparse.ArgumentParser) -> Places:
     """Return what can be typed at each place: `""` is behind `wharfd`, `/work` behind `wharfd work`."""
-    everywhere = [name for action in common._actions for name in action.option_strings]
-    return {at: [*words, *everywhere] for at, words in _walk(parser, "")}
+    return {at: [*words, *EVERYWHERE] for at, words in _walk(parser, "")}
 
 
 def _walk(parser: argparse.ArgumentParser, at: str) -> Iterator[tuple[str, list[str]]]:

@@ -23,7 +23,7 @@ from ..registry import Registry
 from ..state import StateFolder, own_state_folder
 from . import ledger
 from .ledger import Remarks
-from .places import open_source
+from .opening import open_source
 from .plan import Plan, Step, make_plan
 from .sources import Source
 from .walking import Comparison, Progress, compare, next_page, walk

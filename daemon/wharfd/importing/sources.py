@@ -1,4 +1,4 @@
-"""What a place with old rows can do, whatever it is."""
+"""Where old rows come from: a PostgreSQL database, or a folder of dumps, one file a table."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -34,12 +35,13 @@ def _top(arguments: argparse.Namespace, client: Client) -> int:
     if arguments.once or not sys.stdout.isatty():
         _draw(output, _look(client))
         return 0
+    pause = threading.Event()  # never set: ctrl-c ends it
     while True:
         seen = _look(client)
         sys.stdout.write("\x1b[H\x1b[2J")
         output.line(time.strftime("wharfd top   %H:%M:%S   ctrl-c ends"))
         _draw(output, seen)
-        time.sleep(max(0.2, arguments.every))
+        pause.wait(max(0.2, arguments.every))
 
 
 def _draw(output: Output, seen: Mapping[str, Any]) -> None:
@@ -65,12 +67,9 @@ def _configure_completion(parser: argparse.ArgumentParser) -> None:
 
 
 def _completion(arguments: argparse.Namespace, client: Client) -> int:
-    from .. import _common_options, build_parser
     from ..completion import places, script
 
-    common = _common_options()
-    parser = build_parser(argparse.Namespace(config=arguments.config), [])
-    sys.stdout.write(script(arguments.shell, places(parser, common)))
+    sys.stdout.write(script(arguments.shell, places(arguments.root)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Opening the place of old rows: a PostgreSQL database, or a folder of dumps with one file a table."""
+"""Opening a source by what it is called: a URL or a folder."""
 
 from __future__ import annotations
 
