@@ -72,10 +72,10 @@ async def test_every_page_at_every_width_in_both_themes(console, tmp_path):
             p for plugin, p in d.context("console").plugins.declared(ConsolePage) if plugin != "neighbour"
         ]
         for page in pages:
+            await tab.go(d.api + ("/console" if page.path == "overview" else f"/console/{page.path}"))
+            assert await tab.run("document.querySelector('h1').textContent") == page.title
             for width, dark in WIDTHS:
                 await tab.shape(width, dark=dark)
-                await tab.go(d.api + ("/console" if page.path == "overview" else f"/console/{page.path}"))
-                assert await tab.run("document.querySelector('h1').textContent") == page.title
                 assert await tab.run("document.documentElement.scrollWidth - innerWidth") <= 0, (
                     page.path,
                     width,
