@@ -93,8 +93,8 @@ class Proxy:
         """Close one direction, towards the daemon; it may go on sending, and gets no answer ever."""
         pairs = list(self._pairs)
         for pair in pairs:
-            with suppress(*_ENDED):
-                await pair.client.send_eof()
+            with suppress(*_ENDED):  # on the socket itself: the stream may be in the middle of sending
+                pair.client.socket.shutdown(socket.SHUT_WR)
         return len(pairs)
 
     def heal(self) -> None:
