@@ -9,19 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "daemon").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
-LONGEST = 500
-
-# file → why it may be longer than LONGEST
-LONG_FOR_A_REASON: dict[str, str] = {
-    "daemon/wharfd/declare.py": "everything a plugin can declare stands on one page",
-}
+LONGEST = 400
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_holds_one_idea(path):
     assert path.stem not in FORBIDDEN_NAMES, "name the file after what it holds"
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST or str(path.relative_to(ROOT)) in LONG_FOR_A_REASON
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
