@@ -8,11 +8,17 @@ A throwaway PostgreSQL (without fsync) is started. A license is minted when it i
 written down, and its event is published. The plain loop (`bench/peers/web3_loop.py`) asks the contract,
 signs, sends and waits for the receipt, one license after the other. It keeps nothing: killed, it does not
 know what it did.
+
+Then payments come as signed webhooks, `--rate` a second: from before the request is sent until the token is
+written down as delivered, and the customer's event with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
+import hmac
 import json
 import socket
 import subprocess
@@ -20,6 +26,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +43,15 @@ from wharfd_mint import desk
 from wharfd_mint.config import Settings
 from wharfd_mint.model.calls import encoded
 
+KEY = b"a key for this bench alone, no more"
 HERE = Path(__file__).parent
 NFT = json.loads((HERE.parent / "plugins/wharfd_mint/contracts/LicenseNft.json").read_text())
 WALLET = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 DONE = sql("bench.done", "SELECT count(*) FROM mint.intents WHERE state = 'done'")
+DELIVERED = sql(
+    "bench.delivered",
+    "SELECT license_id, delivered_at FROM mint.intents WHERE license_id LIKE 'PAID-%' AND state = 'done'",
+)
 TIMES = sql(
     "bench.times",
     "SELECT extract(epoch FROM delivered_at - created_at)::float8 AS s FROM mint.intents ORDER BY 1",
@@ -92,31 +104,37 @@ def plain(python: str, url: str, mints: int) -> None:
     sys.stdout.write(done.stdout)
 
 
-async def wharfd(url: str, mints: int, poll: str) -> None:
+async def wharfd(url: str, mints: int, poll: str, payments: int, rate: float) -> None:
     contract, key = deploy(url)
     with tempfile.TemporaryDirectory() as place:
         cluster = Cluster(Path(place) / "postgres")
         cluster.folder.mkdir()
         cluster.start()
         try:
-            await measure(cluster, Path(place), url, contract, key, mints, poll)
+            await measure(cluster, Path(place), url, contract, key, mints, poll, payments, rate)
         finally:
             cluster.stop()
 
 
 async def measure(
-    cluster: Cluster, folder: Path, url: str, contract: str, key: str, mints: int, poll: str
-) -> None:
+    cluster: Cluster, folder: Path, url: str, contract: str, key: str, mints: int, poll: str,
+    payments: int, rate: float,
+) -> None:  # fmt: skip
     cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     text = (
-        '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
+        f'[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:{port}"\n[log]\nlevel = "error"\n'
         f'[database]\nurl = "{cluster.dsn("bench", "wharfd_app")}"\nowner_url = "{cluster.dsn("bench")}"\n'
         "[plugins.mint]\nconcurrency = 16\n[plugins.mint.tiers.open]\n[plugins.mint.evm]\nchain_id = 31337\n"
         f'rpc = ["{url}"]\ncontract = "{contract}"\nkey = "{key}"\nconfirmations = 1\npoll = "{poll}"\n'
         'spend_per_day = 90.0\nallow_networks = ["127.0.0.0/8"]\n'
+        '[plugins.netbanx.sources.netbanx]\nscheme = "paysafe"\npaths = ["/hook"]\nkey_encoding = "utf8"\n'
+        f'keys = ["{KEY.decode()}"]\n'
     )
     configuration = load_configuration(text, {})
-    found, missing = find_plugins({"mint": None}, configuration.core.daemon.plugins_dir)
+    found, missing = find_plugins({"mint": None, "netbanx": None}, configuration.core.daemon.plugins_dir)
     prepared = assemble(configuration, found, missing, path=None, state_dir=folder / "state")
     async with trio.open_nursery() as nursery:
 
@@ -147,7 +165,62 @@ async def measure(
                 f"  activated to delivered, p{share * 100:.0f}: {times[int(share * (mints - 1))]:.2f} s\n"
             )
         await signing(ctx)
+        if payments:
+            await paid(ctx, f"http://127.0.0.1:{port}/hook", payments, rate)
         running.stop.set()
+
+
+async def paid(ctx: Any, url: str, payments: int, rate: float) -> None:
+    """Send payments at a steady rate and say how long each took to its token."""
+    sent: dict[str, datetime] = {}
+    for number in range(payments):
+        values = {
+            "wallet": WALLET,
+            "tier": "open",
+            "license_id": f"PAID-{number:06}",
+            "status": "pending_wire",
+        }
+        async with ctx.db.transaction() as tx:
+            await desk.create(ctx, tx, {**values, "payment_method": "wire"}, actor="bench")
+
+    def pay(license_id: str) -> None:
+        body = payment(license_id)
+        signature = base64.b64encode(hmac.digest(KEY, body, hashlib.sha256)).decode()
+        request = urllib.request.Request(
+            url, body, {"Signature": signature, "Content-Type": "application/json"}
+        )
+        sent[license_id] = datetime.now(UTC)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(payments):
+            await trio.sleep_until(began + number / rate)
+            nursery.start_soon(trio.to_thread.run_sync, pay, f"PAID-{number:06}")
+    with trio.fail_after(120):
+        while len(rows := await ctx.db.fetch(DELIVERED)) < payments:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+    times = sorted((row["delivered_at"] - sent[row["license_id"]]).total_seconds() for row in rows)
+    shares = ", ".join(
+        f"p{share} {times[share * (payments - 1) // 100]:.3f} s" for share in (50, 95, 99, 100)
+    )
+    sys.stdout.write(f"  payment's webhook to delivered, {payments} at {rate:g}/s: {shares}\n")
+
+
+def payment(license_id: str) -> bytes:
+    """Return a paid license as the provider tells it."""
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    paid = {
+        "id": f"pay-{license_id}", "merchantRefNum": license_id, "amount": 1000, "currencyCode": "USD",
+        "status": "COMPLETED", "txnTime": now, "paymentType": "CARD",
+    }  # fmt: skip
+    event = {
+        "id": f"event-{license_id}", "resourceId": f"pay-{license_id}", "eventType": "PAYMENT",
+        "type": "PAYMENT", "eventName": "PAYMENT_COMPLETED", "eventDate": now, "mode": "live",
+        "payload": paid,
+    }  # fmt: skip
+    return json.dumps(event).encode()
 
 
 def calls(ctx: Any) -> dict[str, float]:
@@ -181,6 +254,8 @@ def main() -> None:
     parser.add_argument("--anvil", type=Path, required=True)
     parser.add_argument("--mints", type=int, default=200)
     parser.add_argument("--poll", default="100ms")
+    parser.add_argument("--payments", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--plain", help="a python that has web3")
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
@@ -188,7 +263,7 @@ def main() -> None:
     try:
         if arguments.plain:
             plain(arguments.plain, url, arguments.mints)
-        trio.run(wharfd, url, arguments.mints, arguments.poll)
+        trio.run(wharfd, url, arguments.mints, arguments.poll, arguments.payments, arguments.rate)
     finally:
         process.kill()
 
