@@ -104,6 +104,8 @@ def write_page() -> None:
         if kept.exists():
             head, _, figures = kept.read_text(encoding="utf-8").partition("\n\n")
             lines += ["", f"## {title}", "", head, "", "```", figures.strip(), "```"]
+    for page in sorted((HERE / "results").glob("*.md")):  # what a person measured over several runs
+        lines += ["", page.read_text(encoding="utf-8").strip()]
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
