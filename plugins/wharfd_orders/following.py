@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from rich.console import Console
@@ -35,9 +35,7 @@ def sending(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield cast(
-            BinaryIO, progress.wrap_file(file, total=path.stat().st_size, description=f"sending {path.name}")
-        )
+        yield progress.wrap_file(file, total=path.stat().st_size, description=f"sending {path.name}")
 
 
 def watch(client: Any, output: Output, batch: str) -> int:
