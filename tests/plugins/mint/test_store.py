@@ -27,7 +27,7 @@ async def house(opened):
         yield one
 
 
-FOREVER = ("buyers", "buyers_archive", "buyer_history", "intents", "nonces", "attempts", "notices")
+FOREVER = ("buyers", "buyers_archive", "buyer_history", "claims", "intents", "nonces", "attempts", "notices")
 
 
 async def test_the_daemons_role_cannot_delete(house):
