@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, fields
 
 _LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
@@ -12,9 +12,10 @@ _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 ANSWERS = "wharfd_ingest_answers_total"
 ANSWER_SECONDS = "wharfd_ingest_answer_seconds_bucket"
 REQUESTS = "wharfd_http_requests_total"
+SENDS = "wharfd_webhooks_attempts_total"
 LAG = "wharfd_loop_lag_seconds"
 MEMORY = "process_resident_memory_bytes"
-_WANTED = (ANSWERS, ANSWER_SECONDS, REQUESTS, LAG, MEMORY)
+_WANTED = (ANSWERS, ANSWER_SECONDS, REQUESTS, SENDS, LAG, MEMORY)
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,35 @@ class Reading:
     refused: float = 0.0
     requests: float = 0.0
     errors: float = 0.0
+    delivered: float = 0.0
+    undelivered: float = 0.0
     lag: float = 0.0
     memory: float = 0.0
     answer_buckets: Mapping[float, float] = field(default_factory=dict)
 
 
-def read(text: str) -> Reading:
-    """Return what matters of a text in the Prometheus format."""
-    sums = {"accepted": 0.0, "refused": 0.0, "requests": 0.0, "errors": 0.0, "lag": 0.0, "memory": 0.0}
+def read(text: str, mounted: Set[str] = frozenset()) -> Reading:
+    """Return what matters of a text in the Prometheus format.
+
+    Webhooks come in at the ingest listener, and at the API on the `mounted` paths; both are counted.
+    """
+    sums = {field.name: 0.0 for field in fields(Reading) if field.name != "answer_buckets"}
     buckets: dict[float, float] = {}
     for name, labels, value in _samples(text.splitlines()):
         status = labels.get("status", "")
-        if name == ANSWERS:
+        if name == ANSWERS or (
+            name == REQUESTS and labels.get("method") == "POST" and labels.get("route") in mounted
+        ):
             sums["accepted" if status.startswith("2") else "refused"] += value
-        elif name == REQUESTS:
+        if name == REQUESTS:
             sums["requests"] += value
             sums["errors"] += value if status.startswith("5") else 0.0
         elif name == ANSWER_SECONDS:
             bound = float(labels["le"])
             buckets[bound] = buckets.get(bound, 0.0) + value
-        else:
+        elif name == SENDS:
+            sums["delivered" if labels.get("outcome") == "2xx" else "undelivered"] += value
+        elif name in (LAG, MEMORY):
             sums["lag" if name == LAG else "memory"] = value
     return Reading(**sums, answer_buckets=buckets)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from wharfd import HttpProblem, PluginContext, WharfdError
+from wharfd import HttpProblem, IngestRoute, PluginContext, WharfdError
 from wharfd.contracts.access import Identity
 from wharfd.contracts.daemon import API
 
@@ -18,6 +18,7 @@ from .exposition import Reading, between, quantile, read
 # Who the figures of the overview are asked for as: it reads, and can do nothing else.
 WATCHER = Identity("console", "operator")
 
+_RATES = ("accepted", "refused", "requests", "errors", "delivered", "undelivered")
 _SURVEY_SECONDS = 10.0
 _WATCHED_START = 5  # plugins still start while the first samples are taken
 
@@ -32,6 +33,8 @@ class Sample:
     answer_p99: float | None = None
     requests: float | None = None
     errors: float | None = None
+    delivered: float | None = None
+    undelivered: float | None = None
     backlog: float | None = None
     buried: float | None = None
     pool: float | None = None
@@ -80,8 +83,16 @@ class Sampler:
         self.taken = 0
         self.viewers = 0
         self._next = trio.Event()
+        self._mounted = frozenset(
+            path for _, route in ctx.plugins.declared(IngestRoute) for path in route.paths
+        )
         self._reading: Reading | None = None
         self._read_at = 0.0
+
+    @property
+    def accepted(self) -> float:
+        """How many webhooks were accepted since the start, at either listener."""
+        return 0.0 if self._reading is None else self._reading.accepted
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take samples until cancelled; started after the first."""
@@ -128,7 +139,7 @@ class Sampler:
             self._ctx.log.warning("console_sample_missed", reason=str(error))
             sample = Sample()
         else:
-            sample = self._sample(read(text.decode()), trio.current_time())
+            sample = self._sample(read(text.decode(), self._mounted), trio.current_time())
         self.samples.append(sample)
         self.taken += 1
         self._next.set()
@@ -140,7 +151,7 @@ class Sampler:
         rates: dict[str, float] = {}
         answers: dict[float, float] = {}
         if before is not None and seconds > 0:
-            for name in ("accepted", "refused", "requests", "errors"):
+            for name in _RATES:
                 rates[name] = max(0.0, getattr(now, name) - getattr(before, name)) / seconds
             answers = between(before.answer_buckets, now.answer_buckets)
         return Sample(

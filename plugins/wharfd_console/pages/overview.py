@@ -46,7 +46,7 @@ def panels(sampler: Sampler) -> dict[str, Html]:
     return {
         "health": _health(survey),
         "attention": _attention(survey),
-        "figures": _figures(samples, survey, sampler.every),
+        "figures": _figures(samples, survey, sampler),
         "charts": _charts(samples, span),
         "parts": grid(_plugins(survey), _queues(survey), wide=True),
     }
@@ -82,12 +82,11 @@ def _values(samples: Iterable[Sample], name: str) -> list[float | None]:
     return [getattr(sample, name) for sample in samples]
 
 
-def _figures(samples: Sequence[Sample], survey: Survey, every: float) -> Html:
+def _figures(samples: Sequence[Sample], survey: Survey, sampler: Sampler) -> Html:
     now = samples[-1]
     slowest = next((s.answer_p99 for s in reversed(samples) if s.answer_p99 is not None), None)
     times = survey.performance.get("acceptanceTimes", {})
-    total = survey.performance.get("ingest", {}).get("answers", {})
-    failed = sum(rate for rate in _values(samples, "errors") if rate is not None) * every
+    failed = sum(rate for rate in _values(samples, "errors") if rate is not None) * sampler.every
     backlog, buried = survey.backlog, survey.buried
 
     def spark(name: str, colour: int) -> Html:
@@ -97,7 +96,7 @@ def _figures(samples: Sequence[Sample], survey: Survey, every: float) -> Html:
         figure(
             "Accepted per s",
             number(_rounded(now.accepted)),
-            f"{number(sum(v for k, v in total.items() if k.startswith('2')))} since the start",
+            f"{number(sampler.accepted)} since the start",
             drawing=spark("accepted", 1),
         ),
         figure(
@@ -165,6 +164,11 @@ def _charts(samples: Sequence[Sample], span: str) -> Html:
         ),
         draw(
             "chart-backlog", "Work", series(("backlog", "due", 3), ("buried", "given up", 4)), number, "line"
+        ),
+        draw(
+            "chart-deliveries",
+            "Deliveries per second",
+            series(("delivered", "delivered", 1), ("undelivered", "failed", 4)),
         ),
         draw(
             "chart-requests",

@@ -1,5 +1,7 @@
 """Every page, for an admin and an operator, through the real server."""
 
+import base64
+import hmac
 import re
 from contextlib import aclosing
 from pathlib import Path
@@ -152,14 +154,27 @@ async def test_the_overview_follows_the_daemon(console):
             await follow(ctx, Request())
 
 
-async def test_samples_count_what_was_asked(console):
-    async with console() as d:
+PAYSAFE = """[plugins.netbanx.sources.netbanx]
+scheme = "paysafe"
+paths = ["/webhook"]
+key_encoding = "utf8"
+keys = ["key"]
+"""
+
+
+async def test_samples_count_what_was_asked_and_webhooks_of_both_listeners(console):
+    async with console(PAYSAFE) as d:
         sampler = d.context("console").state["sampler"]
         await sampler.take()
-        for _ in range(5):
-            await d.get("/health/live")
+        body = b'{"mode":"test","eventDate":"2026-11-20T10:00:00Z","eventType":"test","attemptNumber":1}'
+        signature = base64.b64encode(hmac.digest(b"key", body, "sha256")).decode()
+        for base in (d.api, d.ingest):
+            headers = {"Signature": signature}
+            answer = await d.request("POST", "/webhook", body, token=None, headers=headers, base=base)
+            assert answer.status == 200, answer.body
         await sampler.take()
         assert sampler.samples[-1].requests > 0
+        assert sampler.accepted == 2
         assert sampler.survey.status["plugins"]
 
 
