@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-from typing import Any
+from urllib.parse import quote
 
-import msgspec
-
-from wharfd import Command
+from wharfd import Client, Command, Output
 
 BASE = "/api/v1/alerts"
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
@@ -45,48 +42,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     loud.add_argument("silence", help="its id")
 
 
-def run(arguments: argparse.Namespace, client: Any) -> int:
+def run(arguments: argparse.Namespace, client: Client) -> int:
     """Do what was asked and print the answer."""
-    action = arguments.action or "list"
+    output, action = Output(as_json=arguments.json), arguments.action or "list"
     if action == "list":
-        _print(arguments, client.get(BASE)["items"], "severity", "plugin", "rule", "key", "message", "id")
+        rows = client.get(BASE)["items"]
+        output.table(rows, ["severity", "plugin", "rule", "key", "message", "id"], empty="nothing fires")
     elif action == "history":
-        items = client.get(f"{BASE}/history", rule=arguments.rule, limit=arguments.limit)["items"]
-        _print(
-            arguments, items, "started_at", "status", "severity", "plugin", "rule", "key", "resolved_at", "id"
-        )
+        rows = client.get(f"{BASE}/history", rule=arguments.rule, limit=arguments.limit)["items"]
+        columns = ["started_at", "status", "severity", "plugin", "rule", "key", "resolved_at", "id"]
+        output.table(rows, columns, empty="nothing fired yet")
     elif action == "rules":
-        _print(arguments, client.get(f"{BASE}/rules")["items"], "name", "severity", "findings", "problem")
+        output.table(client.get(f"{BASE}/rules")["items"], ["name", "severity", "findings", "problem"])
     elif action == "silences":
-        items = client.get(f"{BASE}/silences")["items"]
-        _print(arguments, items, "id", "active", "plugin", "rule", "key", "ends_at", "reason")
+        rows = client.get(f"{BASE}/silences")["items"]
+        columns = ["id", "active", "plugin", "rule", "key", "ends_at", "reason"]
+        output.table(rows, columns, empty="nothing is silenced")
     elif action == "silence":
         plugin, dot, rule = arguments.rule.partition(".")
         body = {"plugin": plugin, "rule": rule if dot else "*", "key": arguments.key}
         body |= {"reason": arguments.reason, "seconds": arguments.seconds}
-        _print(arguments, [client.post(f"{BASE}/silences", body)], "id", "plugin", "rule", "key", "ends_at")
+        output.facts(client.post(f"{BASE}/silences", body))
     elif action == "unsilence":
-        client.call("DELETE", f"{BASE}/silences/{arguments.silence}")
+        client.call("DELETE", f"{BASE}/silences/{quote(arguments.silence, safe='')}")
+        output.facts({"id": arguments.silence, "active": False})
     else:
-        done = client.post(f"{BASE}/{arguments.alert}/{action}", {"note": arguments.note})
-        _print(arguments, [done], "id", "status", "plugin", "rule", "key", "acknowledged_by")
+        path = f"{BASE}/{quote(arguments.alert, safe='')}/{action}"
+        output.facts(client.post(path, {"note": arguments.note}))
     return 0
-
-
-def _print(arguments: argparse.Namespace, items: list[dict[str, Any]], *columns: str) -> None:
-    if getattr(arguments, "json", False):
-        sys.stdout.write(msgspec.json.encode(items).decode() + "\n")
-        return
-    rows = [columns, *(tuple(_cell(item.get(column)) for column in columns) for item in items)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    for row in rows:
-        sys.stdout.write(
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
-        )
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None or value == "" else str(value)
 
 
 def commands() -> list[Command]:

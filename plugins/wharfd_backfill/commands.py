@@ -16,12 +16,13 @@ _COLUMNS = [
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listed = actions.add_parser("list", help="list jobs, the newest first")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    listed = actions.add_parser("list", help="list jobs, the newest first (the default)")
     listed.add_argument("--status", choices=["running", "completed", "failed", "paused"])
     listed.add_argument("--type", help="only this type of job")
     listed.add_argument("--stale", action="store_true", help="only running jobs that report nothing")
     listed.add_argument("--limit", type=int, default=20)
+    parser.set_defaults(action="list", **vars(listed.parse_args([])))
     actions.add_parser("show", help="show a job").add_argument("job")
     start = actions.add_parser("start", help="begin a job")
     start.add_argument("type")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import trio
 
@@ -31,7 +33,7 @@ from .mounting import target_of
 from .restoring.restore import Source, restore
 from .upkeep import open_storehouse
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 
 
 def commands(settings: Settings) -> list[Command]:
@@ -47,8 +49,9 @@ def commands(settings: Settings) -> list[Command]:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="list the backups")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="list the backups (the default)")
+    parser.set_defaults(action="list")
     runs = actions.add_parser("history", aliases=["runs"], help="list what was done, and how it went")
     runs.add_argument("--kind", choices=["backup", "verify", "drill", "mount"])
     run = actions.add_parser("run", help="take a backup now")
@@ -92,7 +95,7 @@ def _run(settings: Settings, arguments: argparse.Namespace, client: Client) -> i
         "new-key": lambda: _new_key(output, arguments.out),
         "run": lambda: _follow(client, output, client.post("/api/v1/backups", {"note": arguments.note})),
         "verify": lambda: _follow(
-            client, output, client.post(f"/api/v1/backups/entries/{arguments.id}/verify")
+            client, output, client.post(f"/api/v1/backups/entries/{quote(arguments.id, safe='')}/verify")
         ),
         "drill": lambda: _follow(
             client, output, client.post("/api/v1/backups/drills", {"backup": arguments.backup})
@@ -108,7 +111,7 @@ def _list(client: Client, output: Output) -> int:
     columns = ["id", "method", "reason", "finished_at", "seconds", "bytes", "encrypted", "second", "end_lsn"]
     output.table(answer["backups"], columns, empty="there is no backup")
     for words in answer["damaged"]:
-        output.line(f"damaged: {words}")
+        sys.stderr.write(f"wharfd: damaged: {words}\n")
     return 1 if answer["damaged"] else 0
 
 
@@ -124,8 +127,8 @@ def _mount(client: Client, output: Output, arguments: argparse.Namespace) -> int
 
 
 def _unmount(client: Client, output: Output, run_id: str) -> int:
-    client.call("DELETE", f"/api/v1/backups/mounts/{run_id}")
-    output.line(f"{run_id} is ended")
+    client.call("DELETE", f"/api/v1/backups/mounts/{quote(run_id, safe='')}")
+    output.facts({"id": run_id, "state": "ended"})
     return 0
 
 
@@ -158,8 +161,8 @@ def _follow(client: Client, output: Output, answer: Any, *, until: str = "") -> 
             break
         threading.Event().wait(_POLL_SECONDS)
     if run["error"]:
-        output.line(run["error"])
-    output.facts(run["result"])
+        sys.stderr.write(f"wharfd: {run['error']}\n")
+    output.facts(run if output.as_json else run["result"])
     return 0 if run["state"] != "failed" else 1
 
 

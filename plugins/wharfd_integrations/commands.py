@@ -30,7 +30,7 @@ def seconds(text: str) -> int:
 
 def configure_keys(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `wharfd keys`."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     create = actions.add_parser("create", help="make a key and show it once")
     create.add_argument("name", help="what the key is for")
     whose = create.add_mutually_exclusive_group(required=True)
@@ -46,11 +46,12 @@ def configure_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--rate", type=int, metavar="N", help="at most N requests a minute")
     create.add_argument("--integration", metavar="ID", help="works only while this integration is active")
     create.add_argument("--signed-only", action="store_true", help="requests must be signed with its secret")
-    listing = actions.add_parser("list", help="list keys")
+    listing = actions.add_parser("list", help="list keys (the default)")
     listing.add_argument("--owner")
     listing.add_argument("--integration", metavar="ID")
     listing.add_argument("--ended", action="store_true", help="with those that no longer work")
     listing.add_argument("--limit", type=int, default=100)
+    parser.set_defaults(action="list", **vars(listing.parse_args([])))
     rotate = actions.add_parser("rotate", help="make a successor; the old key goes on for the overlap")
     rotate.add_argument("id")
     rotate.add_argument("--overlap", type=seconds, metavar="DURATION", help="such as 24h; 0s ends it at once")
@@ -80,17 +81,21 @@ def keys_command(arguments: argparse.Namespace, client: Client) -> int:
     else:
         body = {"reason": arguments.reason, "descendants": arguments.descendants}
         gone = client.post(f"/api/v1/keys/{quote(arguments.id, safe='')}/revoke", body)["revoked"]
-        output.facts({"revoked": ", ".join(gone) or "nothing: it was revoked before"})
+        if output.as_json:
+            output.json({"revoked": gone})
+        else:
+            output.line(f"revoked: {', '.join(gone) or 'nothing, it was revoked before'}")
     return 0
 
 
 def configure_integrations(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `wharfd integrations`."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list integrations")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    listing = actions.add_parser("list", help="list integrations (the default)")
     listing.add_argument("--type")
     listing.add_argument("--status")
     listing.add_argument("--limit", type=int, default=100)
+    parser.set_defaults(action="list", **vars(listing.parse_args([])))
     show = actions.add_parser("show", help="show one, with its latest requests")
     show.add_argument("id")
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from wharfd import Command, Output
+from wharfd import Command, Output, WharfdError
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listed = actions.add_parser("list", help="list mints, the newest first")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    listed = actions.add_parser("list", help="list mints, the newest first (the default)")
     listed.add_argument("--state", help="ready, running, done, buried, held or cancelled")
     listed.add_argument("--limit", type=int, default=50, help="how many at most")
+    parser.set_defaults(action="list", **vars(listed.parse_args([])))
     for action, words in (
         ("show", "a mint and every transaction signed for it"),
         ("retry", "try a mint again now"),
@@ -50,14 +51,16 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
         rows = client.get("/api/v1/mints", state=arguments.state, limit=arguments.limit)["items"]
         output.table(rows, ["licenseId", "state", "stage", "tier", "txHash", "trouble"], empty="no mints")
     elif action == "show":
-        _show(client.get(f"/api/v1/mints/{arguments.license}"), output)
+        _show(client.get(f"/api/v1/mints/{quote(arguments.license, safe='')}"), output)
     elif action in ("retry", "hold"):
         body = {"reason": arguments.reason} if action == "hold" else None
-        client.post(f"/api/v1/mints/{arguments.license}/{action}", body)
-        output.facts({arguments.license: "will be tried now" if action == "retry" else "held"})
+        client.post(f"/api/v1/mints/{quote(arguments.license, safe='')}/{action}", body)
+        state = "ready" if action == "retry" else "held"
+        output.facts({"licenseId": arguments.license, "state": state})
     elif action in ("adopt", "disown"):
-        client.post(f"/api/v1/mints/{arguments.license}/{action}", {"txHash": arguments.transaction})
-        output.facts({arguments.license: "will be tried now"})
+        said = {"txHash": arguments.transaction}
+        client.post(f"/api/v1/mints/{quote(arguments.license, safe='')}/{action}", said)
+        output.facts({"licenseId": arguments.license, "state": "ready"})
     elif action == "doctor":
         checks = client.get("/api/v1/mint/doctor")["checks"]
         output.table(checks, ["check", "state", "detail"])
@@ -70,10 +73,10 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
         columns = ["eventId", "licenseId", "amount", "currency", "outcome", "at"]
         output.table(rows, columns, empty="no payment waits for a person")
     elif action == "settle":
-        client.post(f"/api/v1/mint/payments/{arguments.payment}/settle")
-        output.facts({arguments.payment: "settled"})
+        client.post(f"/api/v1/mint/payments/{quote(arguments.payment, safe='')}/settle")
+        output.facts({"payment": arguments.payment, "outcome": "settled"})
     elif action == "export":
-        _export(arguments.file, client)
+        _export(arguments.file, client, output)
     else:
         return _import(arguments, client, output)
     return 0
@@ -89,17 +92,25 @@ def _show(mint: dict[str, Any], output: Output) -> None:
     output.table(mint["transactions"], columns, empty="nothing was signed")
 
 
-def _export(path: Path | None, client: Any) -> None:
+def _export(path: Path | None, client: Any, output: Output) -> None:
     answer = client.call("GET", "/api/v1/mint/buyers.csv", headers={"Accept": "text/csv"})
     if path is None:
-        sys.stdout.write(answer.body.decode())
-    else:
+        output.document(answer.body.decode(), "csv")
+        return
+    try:
         path.write_bytes(answer.body)
+    except OSError as error:
+        raise WharfdError(f"{path} cannot be written: {error.strerror}") from None
+    output.facts({"file": str(path), "bytes": len(answer.body)})
 
 
 def _import(arguments: argparse.Namespace, client: Any, output: Output) -> int:
     path = "/api/v1/mint/buyers.csv" + ("?dry_run=true" if arguments.dry_run else "")
-    done = client.post(path, arguments.file.read_bytes(), headers={"Content-Type": "text/csv"})
+    try:
+        given = arguments.file.read_bytes()
+    except OSError as error:
+        raise WharfdError(f"{arguments.file} cannot be read: {error.strerror}") from None
+    done = client.post(path, given, headers={"Content-Type": "text/csv"})
     if output.as_json:
         output.json(done)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from wharfd import Command, Output, WharfdError
 
@@ -54,7 +54,7 @@ def _configure_send(parser: argparse.ArgumentParser) -> None:
         "--first", type=int, help="number of the first sample; equal numbers are equal events"
     )
     parser.add_argument(
-        "--url", help="where to send to; the ingest listener of the running daemon if not given"
+        "--to", metavar="URL", help="where to post; the ingest listener of the daemon if not given"
     )
 
 
@@ -80,7 +80,7 @@ def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int
         raise WharfdError(f"source {name} has no key in the file; give one with --key")
     names = tuple(arguments.sample) or SAMPLE_NAMES
     plan = Plan(
-        url=arguments.url or find_ingest(client),
+        url=arguments.to or find_ingest(client),
         paths=source.paths,
         names=names,
         count=arguments.count or len(names),
@@ -89,16 +89,24 @@ def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int
         first=arguments.first,
     )
     result = send(plan, source.verifier(keys), show=not arguments.json)
-    output.facts(result.facts())
+    output.facts({"to": plan.url, **result.facts()})
     return 0 if result.refused == result.failed == 0 else 1
 
 
 def find_ingest(client: Any) -> str:
-    """Return where the running daemon takes webhooks: its ingest listener, else its API, which does too."""
+    """Return where the running daemon takes webhooks: its ingest listener, else its API, which does too.
+
+    Raises `WharfdError` when the daemon does not say: a sample for one listener must not end at another.
+    """
     try:
         listeners = str(client.get("/api/v1/status")["ingest"]).split(", ")
-    except WharfdError:
-        return str(client.url)  # not ours to ask, or not there: what is sent to it will tell
+    except WharfdError as error:
+        if getattr(error, "status", None) is None:
+            raise  # nobody answers there
+        raise WharfdError(
+            f"the daemon at {client.url} does not say where it takes webhooks ({error}); "
+            "or name the place with --to URL"
+        ) from None
     for listener in listeners:
         parts = urlsplit(listener)
         if parts.scheme not in ("http", "https") or not parts.port:
@@ -120,6 +128,8 @@ def _configure_events(parser: argparse.ArgumentParser) -> None:
         for option in ("source", "name", "state", "resource-id", "merchant-ref-num"):
             one.add_argument(f"--{option}")
         one.add_argument("--limit", type=int, default=20)
+        if action == "list":
+            parser.set_defaults(action="list", **vars(one.parse_args([])))
     one = actions.add_parser("show", help="show one with body, headers and what it led to")
     one.add_argument("event", help="evt_…")
     one = actions.add_parser("resolve", help="say that an event that came with two contents was looked into")
@@ -137,12 +147,11 @@ _COLUMNS = ["id", "receivedAt", "source", "name", "state", "attempts", "lastErro
 def _events(arguments: argparse.Namespace, client: Any) -> int:
     output = Output(as_json=arguments.json)
     path = "/api/v1/webhook-events"
-    action = arguments.action or "list"
+    action = arguments.action
     if action == "show":
-        output.facts(client.get(f"{path}/{arguments.event}"))
+        output.facts(client.get(f"{path}/{quote(arguments.event, safe='')}"))
     elif action == "resolve":
-        resolved = client.post(f"{path}/{arguments.event}/resolve")["resolved"]
-        output.line(f"{resolved} conflicts of {arguments.event} are resolved")
+        output.facts(client.post(f"{path}/{quote(arguments.event, safe='')}/resolve"))
     elif action == "replay":
         body = {
             "ids": arguments.event or None,
@@ -154,6 +163,9 @@ def _events(arguments: argparse.Namespace, client: Any) -> int:
             "dryRun": not arguments.yes,
         }
         found = client.post(f"{path}/replay", {k: v for k, v in body.items() if v is not None})
+        if output.as_json:
+            output.json(found)
+            return 0
         output.table(found["events"], _COLUMNS, empty="no event fits")
         output.line(
             f"{found['replayed']} are worked once more"
@@ -161,7 +173,7 @@ def _events(arguments: argparse.Namespace, client: Any) -> int:
             else f"{found['found']} would be worked once more; do it with --yes"
         )
     else:
-        query = {} if arguments.action is None else _query(arguments)
+        query = _query(arguments)
         items = client.get(path, **query)["items"]
         if action == "list":
             output.table(items, _COLUMNS, empty="no event fits")
@@ -188,7 +200,7 @@ def _tail(output: Output, client: Any, path: str, query: dict[str, Any], items: 
         for event in reversed(items):
             if event["id"] not in seen:
                 if output.as_json:
-                    output.json(event)
+                    output.record(event)
                 else:
                     output.line("  ".join(str(event[column] or "-") for column in _COLUMNS))
         seen = {event["id"] for event in items}
@@ -211,11 +223,11 @@ def _sources(arguments: argparse.Namespace, client: Any) -> int:
         output.table(rows, ["scheme", "what"])
         return 0
     if arguments.action == "explain":
-        found = client.get(f"/api/v1/webhook-events/{arguments.event}/explain")
-        rows = [
-            {"fits": "yes" if f["fits"] else "no", **f} | {"fits": "yes" if f["fits"] else "no"}
-            for f in found["findings"]
-        ]
+        found = client.get(f"/api/v1/webhook-events/{quote(arguments.event, safe='')}/explain")
+        if output.as_json:
+            output.json(found["findings"])
+            return 0
+        rows = [{**one, "fits": "yes" if one["fits"] else "no"} for one in found["findings"]]
         output.table(rows, ["fits", "sentence", "settings"])
         return 0
     rows = client.get("/api/v1/webhook-sources")["sources"]

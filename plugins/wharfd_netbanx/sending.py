@@ -60,15 +60,15 @@ class Sent:
             "duplicates": self.duplicates,
             "refused": self.refused,
             "failed": self.failed,
-            "per second": round(len(times) / self.seconds, 1) if self.seconds else None,
+            "per_second": round(len(times) / self.seconds, 1) if self.seconds else None,
         }
         if times:
             facts |= {
-                f"p{share} ms": round(times[min(len(times) - 1, len(times) * share // 100)] * 1000, 2)
+                f"p{share}_ms": round(times[min(len(times) - 1, len(times) * share // 100)] * 1000, 2)
                 for share in (50, 95, 99)
             }
         if self.problem:
-            facts["first problem"] = self.problem
+            facts["first_problem"] = self.problem
         return facts
 
 

@@ -36,7 +36,7 @@ _ACTIONS = {
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     submit = actions.add_parser("submit", help="send a file of orders: CSV, JSON Lines or JSON")
     submit.add_argument("file", type=Path)
     submit.add_argument("--watch", action="store_true", help="follow it until it is over")
@@ -53,8 +53,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="an option, such as executor=http"
     )
     submit.add_argument("--map", action="append", default=[], metavar="HEADER:COLUMN", help="a CSV header")
-    listed = actions.add_parser("list", help="list batches, the newest first")
+    listed = actions.add_parser("list", help="list batches, the newest first (the default)")
     listed.add_argument("--limit", type=int, default=20)
+    parser.set_defaults(action="list", **vars(listed.parse_args([])))
     for name, words in (
         ("show", "show a batch"),
         ("watch", "follow a batch until it is over"),
@@ -95,7 +96,8 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
         output.table(answer["items"], _COLUMNS, empty="no batches")
         return 0
     if action == "template":
-        sys.stdout.write(_text(client.call("GET", f"/api/bulk-orders/template?format={arguments.format}")))
+        answer = client.call("GET", f"/api/bulk-orders/template?format={arguments.format}")
+        output.document(answer.body.decode(), arguments.format)
         return 0
     path = f"/api/bulk-orders/{quote(arguments.batch, safe='')}"
     if action == "watch":
@@ -209,6 +211,10 @@ def _errors(output: Output, rows: list[dict[str, Any]]) -> None:
 
 def _results(arguments: argparse.Namespace, client: Any, output: Output, path: str) -> int:
     query = f"which={arguments.which}&format={arguments.format}"
+    if arguments.out is None and output.as_json and arguments.format != "jsonl":
+        raise WharfdError(
+            f"--json prints results as JSON Lines; for {arguments.format} leave it out, or add --out FILE"
+        )
     if arguments.out is None:
         for line in client.stream(f"{path}/results?{query}"):
             sys.stdout.buffer.write(line)
@@ -228,10 +234,6 @@ def _results(arguments: argparse.Namespace, client: Any, output: Output, path: s
         {"file": str(arguments.out), "bytes": size, "sha256": digest.hexdigest(), "final": sent["final"]}
     )
     return 0
-
-
-def _text(answer: Any) -> str:
-    return str(answer.body.decode())
 
 
 COMMANDS = [

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from wharfd import Output, WharfdError
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 _LINE_SECONDS = 5.0
 
 

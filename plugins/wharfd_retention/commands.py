@@ -6,10 +6,11 @@ import argparse
 import json
 import threading
 from typing import Any
+from urllib.parse import quote
 
 from wharfd import Client, Command, Output
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 _OUTCOME = [
     "rule",
     "rows",
@@ -53,8 +54,11 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         while answer["status"] in ("waiting", "running"):  # it goes on without us; we only look on
             threading.Event().wait(_LOOK_SECONDS)
             answer = _look(client, answer, output)
-        output.table(list(answer["rules"].values()), _OUTCOME, empty="no rule is declared")
-        output.line(f"{answer['run']}: {answer['message']}")
+        if output.as_json:
+            output.json(answer)
+        else:
+            output.table(list(answer["rules"].values()), _OUTCOME, empty="no rule is declared")
+            output.line(f"{answer['run']}: {answer['message']}")
         failed = any(rule["errors"] for rule in answer["rules"].values())
         return 1 if failed or answer["status"] == "error" else 0
     elif arguments.action == "runs":
@@ -68,7 +72,7 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
             client.post(f"{at}/holds", {**body, "key": arguments.key, "expires_at": arguments.until})
         )
     else:
-        output.facts(client.call("DELETE", f"{at}/holds/{arguments.id}").json())
+        output.facts(client.call("DELETE", f"{at}/holds/{quote(arguments.id, safe='')}").json())
     return 0
 
 
@@ -83,9 +87,10 @@ def _look(client: Client, before: dict[str, Any], output: Output) -> dict[str, A
 
 
 def _configure_archive(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listed = actions.add_parser("list", help="what was archived")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    listed = actions.add_parser("list", help="what was archived (the default)")
     listed.add_argument("--table")
+    parser.set_defaults(action="list", **vars(listed.parse_args([])))
     query = actions.add_parser("query", help="search archived rows; prints JSON Lines")
     query.add_argument("table")
     query.add_argument("--from", dest="first", required=True, help="such as 2026-01-01T00:00:00Z")
@@ -119,10 +124,11 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
         answer = client.post("/api/v1/archive/query", {**body, "where": wanted, "limit": arguments.limit})
         if output.as_json:
             output.json(answer["rows"])
+            return 0
         for row in answer["rows"]:
             output.line(json.dumps(row))
     else:
-        output.facts(client.post(f"/api/v1/archive/{arguments.id}/restore"))
+        output.facts(client.post(f"/api/v1/archive/{quote(arguments.id, safe='')}/restore"))
     return 0
 
 

@@ -43,6 +43,18 @@ class Output:
         """Print a value as indented JSON."""
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
+    def record(self, value: Any) -> None:
+        """Print a value as JSON on one line, at once: what a command prints that goes on (JSON Lines)."""
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.flush()
+
+    def document(self, text: str, kind: str) -> None:
+        """Print a text as it is; as JSON an object of its `format` and the `text`."""
+        if self.as_json:
+            self.json({"format": kind, "text": text})
+        else:
+            sys.stdout.write(text)
+
     def line(self, text: str = "") -> None:
         """Print a line for people; nothing when JSON was asked for."""
         if not self.as_json:

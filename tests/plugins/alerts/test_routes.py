@@ -102,6 +102,7 @@ async def test_the_command_line(world, capsys):
         (alert,) = await w.open()
         client = Client(w.d.api, w.d.token)
         parser = argparse.ArgumentParser()
+        parser.set_defaults(json=False)
         commands.configure(parser)
 
         async def wharfd(*words):

@@ -87,6 +87,19 @@ async def test_send_finds_the_ingest_listener_by_itself(cli):
         assert (before or 0) + 1 == after
 
 
+async def test_send_says_where_it_posts_and_guesses_nothing(cli):
+    with trio.fail_after(60):
+        _, out = await cli("send", "payment-completed", as_json=True)
+        assert json.loads(out)["to"] == cli.daemon.ingest
+        _, out = await cli("send", "payment-completed", "--to", cli.daemon.api, as_json=True)
+        assert (json.loads(out)["to"], json.loads(out)["accepted"]) == (cli.daemon.api, 1)
+        stranger = Client(cli.daemon.api, None)
+        with pytest.raises(WharfdError, match="does not say where it takes webhooks .*--to URL"):
+            await trio.to_thread.run_sync(module.find_ingest, stranger)
+        with pytest.raises(WharfdError, match="no wharfd answers"):
+            module.find_ingest(Client("http://127.0.0.1:9", "token"))
+
+
 @pytest.mark.parametrize(
     ("ingest", "expected"),
     [
@@ -162,7 +175,8 @@ async def test_other_contents_are_resolved(cli):
         (event,) = json.loads((await cli("events", as_json=True))[1])
         shown = json.loads((await cli("events", "show", event["id"], as_json=True))[1])
         assert [one["resolvedAt"] for one in shown["conflicts"]] == [None]
-        assert "1 conflicts" in (await cli("events", "resolve", event["id"]))[1]
-        assert "0 conflicts" in (await cli("events", "resolve", event["id"]))[1]
+        for expected in (1, 0):
+            out = (await cli("events", "resolve", event["id"], as_json=True))[1]
+            assert json.loads(out) == {"event": event["id"], "resolved": expected}
         shown = json.loads((await cli("events", "show", event["id"], as_json=True))[1])
         assert shown["conflicts"][0]["resolvedBy"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from ...declare import Command
 from ..client import Client
@@ -38,7 +37,7 @@ def _configure_config(parser: argparse.ArgumentParser) -> None:
 def _config(arguments: argparse.Namespace, client: Client) -> int:
     from ...config.example import example_text
 
-    sys.stdout.write(example_text())
+    Output(as_json=arguments.json).document(example_text(), "toml")
     return 0
 
 

@@ -24,7 +24,11 @@ def _init(arguments: argparse.Namespace, client: Client) -> int:
     """Make what a first start would make, so that a package can do it before the service starts."""
     from ...app import initialise_and_stop, prepare
 
-    return initialise_and_stop(prepare(arguments.config, arguments.state_dir, os.environ))
+    code = initialise_and_stop(prepare(arguments.config, arguments.state_dir, os.environ))
+    output = Output(as_json=arguments.json)
+    if output.as_json:
+        output.json({"made": str(arguments.state_dir)})
+    return code
 
 
 def _status(arguments: argparse.Namespace, client: Client) -> int:

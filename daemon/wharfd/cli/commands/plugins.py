@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from urllib.parse import quote
 
 from ...declare import Command
 from ..client import Client
@@ -20,7 +21,7 @@ def _configure_plugins(parser: argparse.ArgumentParser) -> None:
 def _plugins(arguments: argparse.Namespace, client: Client) -> int:
     output = Output(as_json=arguments.json)
     if arguments.action == "resume":
-        output.facts(client.post(f"/api/v1/plugins/{arguments.name}/resume"))
+        output.facts(client.post(f"/api/v1/plugins/{quote(arguments.name, safe='')}/resume"))
         return 0
     rows = client.get("/api/v1/plugins")["plugins"]
     output.table(rows, ["name", "state", "restarts", "origin", "last_error"], empty="no plugin is enabled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from urllib.parse import quote
 
 from ...declare import Command
 from ..client import Client
@@ -19,7 +20,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _schedules(arguments: argparse.Namespace, client: Client) -> int:
     output = Output(as_json=arguments.json)
     if arguments.action == "run":
-        output.facts(client.post(f"/api/v1/schedules/{arguments.name}/run"))
+        output.facts(client.post(f"/api/v1/schedules/{quote(arguments.name, safe='')}/run"))
         return 0
     rows = client.get("/api/v1/schedules")["schedules"]
     output.table(

@@ -69,7 +69,8 @@ def _configure_completion(parser: argparse.ArgumentParser) -> None:
 def _completion(arguments: argparse.Namespace, client: Client) -> int:
     from ..completion import places, script
 
-    sys.stdout.write(script(arguments.shell, places(arguments.root)))
+    text = script(arguments.shell, places(arguments.root))
+    Output(as_json=arguments.json).document(text, arguments.shell)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from urllib.parse import quote
 
 from ...declare import Command
 from ..client import Client
@@ -30,14 +31,16 @@ def _work(arguments: argparse.Namespace, client: Client) -> int:
     if arguments.action in (None, "list"):
         rows = client.get("/api/v1/work")["queues"]
         output.table(rows, ["name", "state", "ready", "due", "running", "buried", "oldest_due_seconds"])
-    elif arguments.action == "buried":
-        rows = client.get(f"/api/v1/work/{arguments.queue}/buried")["items"]
+        return 0
+    path = f"/api/v1/work/{quote(arguments.queue, safe='')}"
+    if arguments.action == "buried":
+        rows = client.get(f"{path}/buried")["items"]
         output.table(rows, ["key", "attempts", "buried_at", "reason"], empty="nothing is buried")
     elif arguments.action == "requeue":
         body = {"all": True} if arguments.all else {"keys": arguments.keys}
-        output.facts(client.post(f"/api/v1/work/{arguments.queue}/requeue", body))
+        output.facts(client.post(f"{path}/requeue", body))
     else:
-        output.facts(client.post(f"/api/v1/work/{arguments.queue}/{arguments.action}"))
+        output.facts(client.post(f"{path}/{arguments.action}"))
     return 0
 
 
