@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from .ids import stable_id as stable_id
     from .importing import OldRow as OldRow
     from .importing import Unfit as Unfit
+    from .importing import columns_of as columns_of
     from .ingest import Delivery as Delivery
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
@@ -165,7 +166,7 @@ _HOMES = {
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
     "ids": "new_id new_trace_id stable_id",
-    "importing": "OldRow Unfit",
+    "importing": "OldRow Unfit columns_of",
     "ingest": "Delivery IngestReply",
     "metrics": "PluginMetrics Sample",
     "redaction": "names_a_secret redact_text",

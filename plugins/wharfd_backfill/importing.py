@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, sql
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql
 
 from .config import Settings
 
@@ -97,8 +97,7 @@ def convert(row: OldRow, settings: Settings) -> OldJob:
 
 async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldJob]) -> int:
     """Add the jobs that are not there."""
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return len(await tx.fetch(ADD, *columns))
+    return len(await tx.fetch(ADD, *columns_of(records)))
 
 
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldJob]) -> list[Any]:

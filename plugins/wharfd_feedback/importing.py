@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stable_id
 
 from .config import Settings
 
@@ -76,8 +76,7 @@ def convert(row: OldRow, settings: Settings) -> OldFeedback:
 
 async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldFeedback]) -> int:
     """Add what is not there; the statistics follow by themselves."""
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return len(await tx.fetch(ADD, *columns))
+    return len(await tx.fetch(ADD, *columns_of(records)))
 
 
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldFeedback]) -> list[Any]:

@@ -1,24 +1,28 @@
-"""`integrations` and `integration_usage_logs` of the system before.
+"""`integrations` and `integration_usage_logs` of one system before, `companies` and `api_tokens` of another.
 
-Its API keys were kept in the open and have another form: none is taken over, every integration needs a new
-pair, and the import says for which.
+Their API keys and tokens were kept in the open and have another form: none is taken over. Every integration
+and company needs a new key, and the import says for which and how it is made. A company becomes an
+integration whose owner it is, because `companyId` is the owner of everything else that is taken over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, sql
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql
 from wharfd import Invalid as InvalidConfig
 
 from .config import Settings
 from .sealing import open_config, open_webhook_secret, seal_config, seal_webhook_secret
 
 SYSTEM = "webhooks, bulk orders and integrations"
+DASHBOARD = "netbanx dashboard"
+_NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # of a company that does not say when it was made
+_SHOWN = 120  # characters of a token's permissions that a remark repeats
 _TYPES = ("payment_gateway", "rta", "nav_provider", "email_service", "sms_service", "analytics", "custom")
 _STATUSES = ("active", "inactive", "pending", "suspended")
 
@@ -109,6 +113,59 @@ def convert(row: OldRow, settings: Settings) -> OldIntegration:
     )
 
 
+def convert_company(row: OldRow, settings: Settings) -> OldIntegration:
+    """Return the company as an integration of its own, without its key."""
+    company, created = row.word("id"), row.time("createdAt")
+    if created is None:
+        row.note("it does not say when it was made; 2000-01-01 stands there")
+    config: dict[str, Any] = {name: row.text(name) for name in ("email", "phone", "address")}
+    url = row.text("webhookEndpoint")
+    if url is not None and not url.startswith(("http://", "https://")):
+        row.note("its webhookEndpoint is no URL; it is kept in its config")
+        config["webhookEndpoint"], url = url, None
+    active = row.flag("isActive", default=True)
+    if active and row.text("apiKey") is not None:
+        row.note("its callers need a new key: wharfd keys create NAME --owner COMPANY --scope …")
+    return OldIntegration(
+        id=f"int_company_{company}",
+        owner=company,
+        name=row.word("name"),
+        type="custom",
+        status="active" if active else "inactive",
+        config={name: value for name, value in config.items() if value is not None},
+        webhook_url=url,
+        webhook_secret=None,
+        created_at=created or _NO_TIME,
+        updated_at=row.time("updatedAt") or created or _NO_TIME,
+        last_used_at=None,
+        usage_count=0,
+    )
+
+
+def convert_token(row: OldRow, settings: Settings) -> NoReturn:
+    """Refuse it, and say what to do; the token itself is repeated nowhere."""
+    token = f"the token {row.text('name') or row.word('id')!r} of company {row.text('companyId') or '(none)'}"
+    if not row.flag("isActive", default=True):
+        raise Unfit(f"{token} was switched off; nothing is to be done")
+    ends = row.time("expiresAt")
+    until = "" if ends is None else f", valid until {ends:%Y-%m-%d},"
+    held = row.text("permissions") or "none"
+    raise Unfit(
+        f"{token}{until} cannot become a key: it was kept in the open and has another form; make a new one "
+        f"with wharfd keys create NAME --owner COMPANY --scope … (it had the permissions {held[:_SHOWN]})"
+    )
+
+
+async def write_nothing(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[Any]) -> int:
+    """Nothing was converted."""
+    return 0
+
+
+async def read_nothing(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[Any]) -> list[Any]:
+    """Nothing was converted."""
+    return []
+
+
 async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldIntegration]) -> int:
     """Add the integrations that are not there, what is secret of them sealed."""
     added = 0
@@ -153,8 +210,7 @@ def convert_use(row: OldRow, settings: Settings) -> OldUse:
 
 async def write_usage(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldUse]) -> int:
     """Add the lines that are not there; one of an integration that is not there stays out."""
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return len(await tx.fetch(ADD_USAGE, *columns))
+    return len(await tx.fetch(ADD_USAGE, *columns_of(records)))
 
 
 async def read_usage(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldUse]) -> list[Any]:
@@ -186,5 +242,25 @@ IMPORTERS = (
         read=read_usage,
         months=(("integrations.usage", "at"),),
         after=("integrations",),
+    ),
+    Importer(
+        name="companies",
+        system=DASHBOARD,
+        table="companies",
+        key=("id",),
+        needs=("id", "name", "email", "apiKey"),
+        convert=convert_company,
+        write=write,
+        read=read,
+    ),
+    Importer(
+        name="tokens",
+        system=DASHBOARD,
+        table="api_tokens",
+        key=("id",),
+        needs=("id", "name", "token", "companyId"),
+        convert=convert_token,
+        write=write_nothing,
+        read=read_nothing,
     ),
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stable_id
 
 from .config import Settings
 from .model.wallets import BadWallet, check_wallet
@@ -142,8 +142,7 @@ def _price(row: OldRow) -> int | None:
 async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldBuyer]) -> int:
     """Add the buyers that are not there with their places, history, notices and mints."""
     await tx.execute(TIERS, sorted({one.tier for one in records}))
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return int(await tx.fetchval(ADD, *columns, ctx.settings.minting, _HELD))
+    return int(await tx.fetchval(ADD, *columns_of(records), ctx.settings.minting, _HELD))
 
 
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldBuyer]) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, sql
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql
 
 from .config import Settings
 
@@ -127,8 +127,7 @@ def convert_result(row: OldRow, settings: Settings) -> OldResult:
 
 async def write_results(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldResult]) -> int:
     """Fill in the rows of batches that were imported."""
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return await tx.execute(FILL, *columns)
+    return await tx.execute(FILL, *columns_of(records))
 
 
 async def read_results(

@@ -11,7 +11,18 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, UrlRefused, parse_url, sql, stable_id
+from wharfd import (
+    Importer,
+    OldRow,
+    PluginContext,
+    Transaction,
+    Unfit,
+    UrlRefused,
+    columns_of,
+    parse_url,
+    sql,
+    stable_id,
+)
 
 from .config import Settings
 from .model.keys import read_key
@@ -223,8 +234,7 @@ async def write_deliveries(
     ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldDelivery]
 ) -> int:
     """Add the deliveries that are not there, each with its message and last attempt."""
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return int(await tx.fetchval(ADD_DELIVERIES, *columns))
+    return int(await tx.fetchval(ADD_DELIVERIES, *columns_of(records)))
 
 
 async def read_deliveries(

@@ -25,6 +25,14 @@ def read_fields(line: bytes | str) -> dict[str, Any]:
     }
 
 
+def columns_of(records: Sequence[msgspec.Struct]) -> list[list[Any]]:
+    """Return the fields of records as columns, in the order of declaration: what `unnest($1, $2, …)` takes.
+
+    Without a record there are no columns; a page without one is never written.
+    """
+    return [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
+
+
 class Unfit(WharfdError):
     """A row of the old system cannot be taken over."""
 

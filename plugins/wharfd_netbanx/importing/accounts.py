@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, columns_of, sql, stable_id
 
 from ..acceptance.admission import IDENTITY_BYTES
 from ..config import Settings
@@ -169,7 +169,7 @@ def convert(row: OldRow, settings: Settings) -> OldAccount:
 
 async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldAccount]) -> int:
     """Add the accounts that are not there."""
-    return len(await tx.fetch(ADD, *_columns(records)))
+    return len(await tx.fetch(ADD, *columns_of(records)))
 
 
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldAccount]) -> list[Any]:
@@ -192,7 +192,7 @@ def convert_history(row: OldRow, settings: Settings) -> OldStep:
 
 async def write_history(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldStep]) -> int:
     """Add the lines that are not there; one of an account that is not there is missing in the comparison."""
-    return len(await tx.fetch(ADD_HISTORY, *_columns(records)))
+    return len(await tx.fetch(ADD_HISTORY, *columns_of(records)))
 
 
 async def read_history(
@@ -214,7 +214,7 @@ def convert_method(row: OldRow, settings: Settings) -> OldMethod:
 
 async def write_methods(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldMethod]) -> int:
     """Add the payment methods that are not there."""
-    return len(await tx.fetch(ADD_METHODS, *_columns(records)))
+    return len(await tx.fetch(ADD_METHODS, *columns_of(records)))
 
 
 async def read_methods(
@@ -229,10 +229,6 @@ async def read_methods(
     )
     found = {(row["old_id"], row["type"], row["external_id"]): OldMethod(**dict(row)) for row in rows}
     return [found.get((one.old_id, one.type, one.external_id)) for one in records]
-
-
-def _columns(records: Sequence[msgspec.Struct]) -> list[list[Any]]:
-    return [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
 
 
 ACCOUNTS = Importer(

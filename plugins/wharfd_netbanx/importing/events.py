@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, columns_of, sql, stable_id
 
 from ..acceptance.admission import IDENTITY_BYTES
 from ..config import Settings
@@ -115,8 +115,7 @@ def convert(row: OldRow, settings: Settings) -> OldEvent:
 
 async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldEvent]) -> int:
     """Add the events that are not there, and their identities, so that a late copy is known again."""
-    columns = [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
-    return int(await tx.fetchval(ADD, *columns))
+    return int(await tx.fetchval(ADD, *columns_of(records)))
 
 
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldEvent]) -> list[Any]:

@@ -44,7 +44,16 @@ INSERT INTO payment_methods (id, "accountId", type, "externalId", "createdAt") V
 CREATE TABLE webhook_secrets (id text PRIMARY KEY, endpoint text UNIQUE, name text, description text, "encryptedKey" text,
   algorithm text, "keyVersion" int, "isActive" boolean, "companyId" text);
 INSERT INTO webhook_secrets VALUES ('s1', '/api/webhooks/netbanx', 'main', NULL, 'xyz', 'aes', 1, true, NULL);
-CREATE TABLE companies (id text PRIMARY KEY, name text);
+CREATE TABLE companies (id text PRIMARY KEY, name text, email text UNIQUE, phone text, address text,
+  "webhookEndpoint" text, "apiKey" text, "isActive" boolean, "createdAt" timestamp(3), "updatedAt" timestamp(3));
+INSERT INTO companies VALUES
+  ('acme', 'Acme Ltd', 'it@acme.example', NULL, 'Main St 1', 'https://acme.example/hook', 'nb_acme-plain', true, '2026-01-05', '2026-01-06'),
+  ('beta', 'Beta', 'it@beta.example', NULL, NULL, '/api/webhooks/beta', 'nb_beta-plain', false, NULL, NULL);
+CREATE TABLE api_tokens (id text PRIMARY KEY, name text, token text, "companyId" text, permissions jsonb, "isActive" boolean,
+  "lastUsedAt" timestamp(3), "expiresAt" timestamp(3));
+INSERT INTO api_tokens VALUES ('t1', 'reports', 'tok-plain-1', 'acme', '["transactions:read"]', true, NULL, '2027-01-01'),
+  ('t2', 'old', 'tok-plain-2', 'beta', NULL, false, NULL, NULL);
+CREATE TABLE audit_logs (id text PRIMARY KEY, action text);
 
 CREATE TABLE webhooks (id text PRIMARY KEY, user_id integer NOT NULL, url text NOT NULL, events text[] NOT NULL,
   secret text NOT NULL, active boolean NOT NULL DEFAULT true, created_at timestamptz NOT NULL DEFAULT now(),

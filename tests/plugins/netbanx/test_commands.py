@@ -94,7 +94,7 @@ async def test_send_says_where_it_posts_and_guesses_nothing(cli):
         _, out = await cli("send", "payment-completed", "--to", cli.daemon.api, as_json=True)
         assert (json.loads(out)["to"], json.loads(out)["accepted"]) == (cli.daemon.api, 1)
         stranger = Client(cli.daemon.api, None)
-        with pytest.raises(WharfdError, match="does not say where it takes webhooks .*--to URL"):
+        with pytest.raises(WharfdError, match=r"does not say where it takes webhooks .*--to URL"):
             await trio.to_thread.run_sync(module.find_ingest, stranger)
         with pytest.raises(WharfdError, match="no wharfd answers"):
             module.find_ingest(Client("http://127.0.0.1:9", "token"))
