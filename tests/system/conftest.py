@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def free_port() -> int:
 @pytest.fixture
 def start(tmp_path):
     """A factory: `start("[log]\\n…")` starts a daemon with that configuration, embedded PostgreSQL, own ports."""
+    with starting(tmp_path) as begin:
+        yield begin
+
+
+@contextmanager
+def starting(tmp_path):
+    """Give the factory of `start`, and end in the end what it started."""
     started: list[Process] = []
 
     def begin(
@@ -86,7 +94,13 @@ def start(tmp_path):
         started.append(process)
         return process
 
-    yield begin
+    try:
+        yield begin
+    finally:
+        _end(started)
+
+
+def _end(started):
     for process in started:
         if process.popen.poll() is None:
             process.popen.send_signal(signal.SIGTERM)
