@@ -206,6 +206,10 @@ async def test_a_session_reads_by_cookie_and_writes_with_the_csrf_token():
         assert (await api.post("/write", {}, token=None, headers=proven)).status == 200
         ended = await api.request("DELETE", "/api/v1/session", token=None, headers=proven)
         assert (ended.status, "Max-Age=0" in ended.headers["set-cookie"]) == (204, True)
+        # A copy of the cookie is worth nothing after that; another session goes on.
+        assert (await api.get("/read", token=None, headers=with_cookie)).status == 401
+        other = {"Cookie": (await sign_in(api)).headers["set-cookie"].partition(";")[0]}
+        assert (await api.get("/read", token=None, headers=other)).status == 200
 
 
 async def test_a_session_ends_with_its_token_its_time_and_any_change(tmp_path):

@@ -95,8 +95,10 @@ def own_routes(
 
     async def sign_out(_ctx: Any, request: Request) -> Reply:
         """End the browser session."""
-        if authentication.session_of(request.headers) is None:
+        session = authentication.session_of(request.headers)
+        if session is None:
             raise NotFound("there is no session to end")
+        authentication.sessions.end(session)
         return Reply(204, None, {"Set-Cookie": authentication.sessions.end_cookie(secure=request.secure)})
 
     def bind(route: Route, *, signed_in: bool = False) -> BoundRoute:

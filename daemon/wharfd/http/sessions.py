@@ -1,7 +1,8 @@
 """Browser sessions: a signed cookie, made from the admin or operator token, with a CSRF token for writes.
 
-Nothing is stored: a session ends when it expires, when the cookie is dropped, or when the token it was made
-from is replaced.
+Nothing is stored: a session ends when it expires, when somebody signs out, or when the token it was made from
+is replaced. Who signed out is remembered in memory until the session would have expired, so that a copied
+cookie is worth nothing either; another daemon, or this one after a restart, knows expiry and token alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import binascii
 import hmac
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -21,6 +23,7 @@ from .signing import Signer
 
 COOKIE = "wharfd_session"
 _MARK = 16
+_MOST_ENDED = 10_000
 
 
 class _Payload(msgspec.Struct, array_like=True):
@@ -54,6 +57,7 @@ class Sessions:
         self._signer = signer
         self._seconds = seconds
         self._now = now
+        self._ended: OrderedDict[str, int] = OrderedDict()
 
     def start(
         self, kind: Literal["admin", "operator"], token_fingerprint: bytes, *, secure: bool
@@ -63,6 +67,13 @@ class Sessions:
         data = msgspec.json.encode(payload)
         value = base64.urlsafe_b64encode(self._mark(data, token_fingerprint) + data).rstrip(b"=").decode()
         return self._session(payload), self._cookie(value, self._seconds, secure)
+
+    def end(self, session: Session) -> None:
+        """Accept this session no more."""
+        now = self._now()
+        while self._ended and (len(self._ended) >= _MOST_ENDED or next(iter(self._ended.values())) <= now):
+            self._ended.popitem(last=False)
+        self._ended[session.csrf_token] = session.expires_at
 
     def end_cookie(self, *, secure: bool) -> str:
         """The Set-Cookie value that drops the session from the browser."""
@@ -83,7 +94,8 @@ class Sessions:
         token = fingerprint(payload.kind)
         if token is None or not hmac.compare_digest(self._mark(blob[_MARK:], token), blob[:_MARK]):
             return None
-        return self._session(payload) if payload.expires_at > self._now() else None
+        session = self._session(payload)
+        return session if payload.expires_at > self._now() and session.csrf_token not in self._ended else None
 
     def _mark(self, data: bytes, token_fingerprint: bytes) -> bytes:
         return self._signer.sign("session", data + token_fingerprint)
