@@ -39,7 +39,7 @@ allow_networks = ["127.0.0.0/8"]
 [plugins.mint]
 minter = "http"
 tiers.gold = { cap = 300, price = 10000 }
-http = { url = "https://mint.invalid" }
+http = { url = "http://127.0.0.1:9/", allow_networks = ["127.0.0.0/8"] }
 """.replace("KEY", KEY)
 ORDER = {
     "clientRef": "A-1", "account": "ACC-1", "currency": "EUR",
@@ -57,8 +57,8 @@ CALLS = [
     ("init --state-dir {place}/fresh", 0), ("import --from {place}", 0),
     ("schedules", 0), ("schedules list", 0, "schedule=0.name"), ("schedules run {schedule}", 0),
     ("secrets new-key", 0), ("secrets rotate --dry-run", 0),
-    ("work", 0), ("work list", 0), ("work pause orders.call", 0), ("work resume orders.call", 0),
-    ("work buried orders.call", 0), ("work requeue orders.call --all", 0),
+    ("work", 0), ("work list", 0), ("work pause mint.intents", 0), ("work buried mint.intents", 0),
+    ("work requeue mint.intents --all", 0),
     ("send payment-completed --count 1", 0), ("events", 0), ("events list", 0, "event=0.id"),
     ("events show {event}", 0), ("events resolve {event}", 0), ("events replay {event}", 0),
     ("sources", 0), ("sources list", 0), ("sources schemes", 0), ("sources explain {event}", 0),
@@ -77,7 +77,7 @@ CALLS = [
     ("mint", 0), ("mint list", 0), ("mint tiers", 0), ("mint import {place}/buyers", 0), ("mint doctor", 1),
     ("mint show {license}", 0), ("mint hold {license}", 0), ("mint retry {license}", 0),
     ("mint adopt {license} 0xab", 1), ("mint disown {license} 0xab", 1), ("mint payments", 0),
-    ("mint settle none", 1), ("mint export", 0), ("mint export {place}/out", 0),
+    ("work resume mint.intents", 0), ("mint settle none", 1), ("mint export", 0), ("mint export {place}/out", 0),
     ("orders", 0), ("orders list", 0), ("orders template", 0), ("orders resolve none 0 failed --reason seen", 1),
     ("orders submit {place}/orders --type jsonl", 0, "batch=batchId"), ("orders watch {batch}", 0),
     ("orders show {batch}", 0), ("orders results {batch}", 0), ("orders pause {batch}", 1),
@@ -92,6 +92,14 @@ CALLS = [
     ("backup unmount none", 1), ("backup restore --backup none --into {place}/back", 1),
     ("backup new-key --out {place}/key", 0),
 ]  # fmt: skip
+
+# What these commands changed, as the audit log has to tell it.
+CHANGES = """
+alert.silenced alert.unsilenced backfill.failed backfill.paused backfill.running backfill.started
+backups.backup_asked batch.created buyer.created database.migrated delivery.resent delivery.retried
+integration.created key.created key.revoked key.rotated mint.held mint.retried retention.held
+retention.released retention.run_asked schedule.run_now webhook.created webhook.tested work.paused work.resumed
+"""
 
 
 def leaves(parser, at=()):
@@ -161,7 +169,7 @@ async def furnish(d, place, url):
     (place / "buyers").write_text(f"license_id,wallet,tier,status\n{LICENSE},{WALLET},gold,active\n")
     (place / "orders").write_text(json.dumps(ORDER))
     (place / "backfill_jobs.jsonl").write_text("")
-    hook = {"url": url, "events": ["payment.*", "order.*"]}
+    hook = {"url": url, "events": ["order.failed"]}
     webhook = (await d.post("/api/v1/webhooks", hook)).json()["id"]
     await d.post(f"/api/v1/webhooks/{webhook}/test")
     made = await d.post("/api/v1/integrations", {"name": "Gateway", "type": "custom"})
@@ -205,3 +213,5 @@ async def test_every_command_speaks_json(wharfd, receiver, tmp_path):
             leaf for leaf in given if not any(one == leaf or one.startswith(f"{leaf} ") for one in typed)
         }
         assert missing == ELSEWHERE, "a command that is in no table, or in both"
+        audit = (await typing.d.get("/api/v1/audit?limit=200")).json()["items"]
+        assert {one["action"] for one in audit} >= set(CHANGES.split())
