@@ -40,7 +40,7 @@ check: lint types test ## everything a change must pass
 
 faults: $(INSTALLED) ## break things under load, count what was lost; about 20 minutes
 	@$(BIN)/python -m faults run all $(ARGS)
-	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults
+	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m faults
 
 soak: $(INSTALLED) ## break random things for HOURS (8), stop at the first broken promise
 	@$(BIN)/python -m faults soak --hours $(or $(HOURS),8) $(ARGS)

@@ -120,6 +120,9 @@ def test_a_command_without_a_daemon_says_how_to_start_one(tmp_path):
 
 
 def test_the_master_key_is_rotated_and_the_old_one_forgotten(start, state):
+    process = start(state=state)
+    process.wait_ready()  # makes the first data keys
+    process.stop()
     first = (state / "master.key").read_text().splitlines()[-1]
     second = json.loads(wharfd("secrets", "new-key", "--json").stdout)["key"]
     both = start(f'[secrets]\nkey = "{second}"\nold_keys = ["{first}"]\n', state=state)
