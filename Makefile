@@ -39,7 +39,7 @@ wheel: $(INSTALLED) ## build the wheel and compare it with the tree
 check: lint types test ## everything a change must pass
 
 faults: $(INSTALLED) ## break things under load, count what was lost; about 20 minutes
-	@$(BIN)/python -m faults run all $(ARGS)
+	@$(BIN)/python -m faults run all --lanes 3 $(ARGS)
 	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m faults
 
 soak: $(INSTALLED) ## break random things for HOURS (8), stop at the first broken promise
