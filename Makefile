@@ -25,7 +25,7 @@ run: $(INSTALLED) ## start the daemon in the foreground, state in ./.wharfd
 	@exec $(BIN)/wharfd run --config config/try.toml --state-dir .wharfd
 
 test: $(INSTALLED) ## run the whole suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(INSTALLED) ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
