@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ class Process:
     api: int
     ingest: int
     output: Path
-    extra: dict = field(default_factory=dict)
+    config: Path
 
     @property
     def log(self) -> str:
@@ -59,6 +59,27 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory):
+    """A state folder as `wharfd init` leaves it."""
+    folder = tmp_path_factory.mktemp("initialised") / "state"
+    command = [sys.executable, "-m", "wharfd", "init", "--state-dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def state(initialised, tmp_path):
+    """A copy of that folder, so that not every test waits for a first start."""
+    return copied(initialised, tmp_path / "state")
+
+
+def copied(initialised, folder):
+    subprocess.run(["cp", "-a", "--reflink=auto", str(initialised), str(folder)], check=True)
+    return folder
+
+
 @pytest.fixture
 def start(tmp_path):
     """A factory: `start("[log]\\n…")` starts a daemon with that configuration, embedded PostgreSQL, own ports."""
@@ -90,7 +111,7 @@ def starting(tmp_path):
                 stderr=stream,
                 env={**os.environ, **(environ or {})},
             )
-        process = Process(popen, folder, api, ingest, output)
+        process = Process(popen, folder, api, ingest, output, path)
         started.append(process)
         return process
 

@@ -17,7 +17,7 @@ import pytest
 
 from wharfd.testing.certificates import Authority
 
-from .conftest import free_port, starting
+from .conftest import copied, free_port, starting
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 CADDY = shutil.which("caddy")
@@ -130,10 +130,11 @@ def missing(program, name):
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory):
+def behind(initialised, tmp_path_factory):
     """A daemon that both proxies stand in front of, one after the other."""
-    with starting(tmp_path_factory.mktemp("behind")) as start:
-        process = start(CONFIG)
+    folder = tmp_path_factory.mktemp("behind")
+    with starting(folder) as start:
+        process = start(CONFIG, state=copied(initialised, folder / "state"))
         process.wait_ready()
         yield process
 
