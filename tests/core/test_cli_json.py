@@ -193,7 +193,7 @@ def trouble(words, expected, code, out, err):
     return None
 
 
-async def test_every_command_speaks_json(wharfd, receiver, tmp_path):
+async def test_every_command_speaks_json(wharfd, receiver, monkeypatch, tmp_path):
     place = tmp_path / "place"
     place.mkdir()
     async with wharfd() as typing:
@@ -215,3 +215,16 @@ async def test_every_command_speaks_json(wharfd, receiver, tmp_path):
         assert missing == ELSEWHERE, "a command that is in no table, or in both"
         audit = (await typing.d.get("/api/v1/audit?limit=200")).json()["items"]
         assert {one["action"] for one in audit} >= set(CHANGES.split())
+
+        # From elsewhere: without the state folder a key opens the daemon, and without a key nothing does.
+        far = f"--state-dir {place}"
+        _, out, _ = await typing("keys create far --everybody --scope system:read")
+        for words in ("status", "send payment-completed"):
+            code, out_without, err = await typing(f"{words} {far}")
+            assert trouble(words, 1, code, out_without, err) is None
+            assert "WHARFD_KEY" in err
+        monkeypatch.setenv("WHARFD_KEY", json.loads(out)["key"])
+        assert trouble("status", 0, *await typing(f"status {far}")) is None
+        code, out, err = await typing(f"work pause mint.intents {far}")
+        assert (code, out, "system:write" in err) == (1, "", True)
+        assert (await typing("work pause"))[:2] == (2, "")
