@@ -47,11 +47,11 @@ ORDER = {
 }  # fmt: skip
 # What goes on, or hands rows through, prints JSON Lines.
 LINES = {"orders results"}
-# These print the daemon's log, go on until they are stopped, or measure for long; each has tests of its own.
-ELSEWHERE = {"run", "events tail", "bench"}
+# One prints the daemon's log, the other goes on until it is stopped.
+ELSEWHERE = {"run", "events tail"}
 # The words, the exit code, and what is learnt from the answer for the words that follow.
 CALLS = [
-    ("check", 0), ("config example", 0), ("status", 0), ("top", 0), ("doctor", 1), ("completion bash", 0),
+    ("check", 0), ("config example", 0), ("status", 0), ("top", 0), ("doctor", 1), ("bench validate", 1), ("completion bash", 0),
     ("plugins", 0), ("plugins list", 0), ("plugins resume nobody", 1), ("plugin new loyalty --into {place}", 0),
     ("migrate", 0), ("migrate --plan", 0), ("docs --check --root {root}", 0),
     ("init --state-dir {place}/fresh", 0), ("import --from {place}", 0),

@@ -157,6 +157,14 @@ async def test_a_tail_shows_each_event_once(cli, monkeypatch):
             await trio.to_thread.run_sync(module._events, arguments, client)
         assert len([line for line in lines if "PAYMENT_COMPLETED" in line]) == 2
 
+        records = []
+        monkeypatch.setattr(module.Output, "record", lambda self, value: records.append(value))
+        rounds.clear()
+        arguments.json = True
+        with pytest.raises(Enough):
+            await trio.to_thread.run_sync(module._events, arguments, client)
+        assert [one["name"] for one in records] == ["PAYMENT_COMPLETED"] * 2
+
 
 async def test_other_contents_are_resolved(cli):
     with trio.fail_after(60):
