@@ -1,6 +1,7 @@
 """`wharfd import` against tables as the five old systems have them, in a real PostgreSQL."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -73,7 +74,7 @@ def prepared(database_settings, tmp_path):
 def take(prepared):
     """Run imports one after the other on the same database, and look at what stands there."""
 
-    async def run(*wishes, look=(), progress=None):
+    async def run(*wishes, look=()):
         reports = []
         with unwrapped():
             async with opened_for_import(
@@ -81,8 +82,7 @@ def take(prepared):
             ) as opened:
                 machinery, bridge = opened
                 for wish in wishes:
-                    more = () if progress is None else (progress,)
-                    reports.append(await run_import(machinery, prepared.registry, bridge, wish, *more))
+                    reports.append(await run_import(machinery, prepared.registry, bridge, wish))
                 seen = [
                     [tuple(row.values()) for row in await machinery.db.fetch(sql(f"look_{n}", query))]
                     for n, query in enumerate(look)
@@ -210,26 +210,6 @@ async def test_everything_comes_over_and_is_compared(old, take):
     ]
 
 
-async def test_an_import_that_was_killed_goes_on_where_it_was(old, take):
-    def killed(name, doing, rows, of):
-        if rows >= 60:
-            raise KeyboardInterrupt
-
-    only = ("netbanx.events",)
-    with pytest.raises(KeyboardInterrupt):
-        await take(Wish(where=old, only=only, page_size=20), progress=killed)
-    pages = []
-    plan, report = await take(
-        Wish(where=old, only=only, mode="plan"),
-        Wish(where=old, only=only, page_size=20),
-        progress=lambda name, doing, rows, of: pages.append((doing, rows)),
-    )
-    assert (plan.outcomes[0].state, plan.outcomes[0].read) == ("interrupted", 60)
-    assert pages[0] == ("importing", 60)
-    (outcome,) = report.outcomes
-    assert (outcome.state, outcome.read, outcome.written) == ("equal", 120, 120)
-
-
 # Stops an import in the middle of a page, with half of it written and nothing committed.
 STOP = """CREATE FUNCTION netbanx.stop() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN IF NEW.external_id = 'pay-57' THEN PERFORM pg_advisory_xact_lock(57); END IF; RETURN NEW; END $$;
@@ -272,7 +252,13 @@ async def test_an_import_stopped_in_the_middle_of_a_page_wrote_nothing_of_it(old
                     nursery.cancel_scope.cancel()
 
             assert await stopped_halfway(machinery, cancelled) == (38, 38)
-            report = await run_import(machinery, prepared.registry, bridge, wish)
+            plan = await run_import(machinery, prepared.registry, bridge, replace(wish, mode="plan"))
+            assert [(one.state, one.read) for one in plan.outcomes] == [("interrupted", 40)]
+            seen = []
+            report = await run_import(
+                machinery, prepared.registry, bridge, wish, lambda name, doing, rows, of: seen.append(rows)
+            )
+            assert seen[0] == 40
             assert tuple(await machinery.db.fetchrow(KEPT)) == (101, 101)
     (outcome,) = report.outcomes
     assert (outcome.state, outcome.read, outcome.written) == ("equal", 103, 101)
