@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import importlib
 import io
 import json
 import re
@@ -144,6 +145,9 @@ class Cli:
 @pytest.fixture
 def wharfd(daemon, monkeypatch, tmp_path):
     """A factory of daemons with all plugins and a `Cli`; no log goes to stdout, the parser is made once."""
+    for module in ("backups.commands._POLL", "orders.following._POLL", "retention.commands._LOOK"):
+        name, _, constant = f"wharfd_{module}_SECONDS".rpartition(".")
+        monkeypatch.setattr(importlib.import_module(name), constant, 0.02)
     monkeypatch.setattr(log, "configure", lambda *_, **__: None)
     before = structlog.get_config()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
