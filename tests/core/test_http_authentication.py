@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from structlog import get_logger
 from structlog.testing import capture_logs
 
 from wharfd.contracts.access import Identity, Refused
@@ -18,6 +20,7 @@ from wharfd.http.clients import TrustedProxies
 from wharfd.http.headers import Headers
 from wharfd.http.settings import HttpSettings
 from wharfd.http.throttle import FailureThrottle
+from wharfd.http.token_file import TokenFile
 from wharfd.testing.api import serve_routes
 
 
@@ -194,6 +197,24 @@ def test_the_throttle_forgets_with_time_and_stays_small():
 
 async def sign_in(api, token=None):
     return await api.post("/api/v1/session", {"token": token or api.admin_token}, token=None)
+
+
+@pytest.mark.parametrize("guess", ["", "x", "wharfd_admin_" + "x" * 43, "ü" * 5000, "\udcff"])
+def test_a_guess_is_compared_in_constant_time_whatever_its_length(tmp_path, monkeypatch, guess):
+    compared = []
+
+    def compare(ours, theirs):
+        compared.append((len(ours), len(theirs)))
+        return False
+
+    path = tmp_path / "admin.token"
+    path.write_text("n" * 40)
+    path.chmod(0o600)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    # What our compare says is what counts: nothing before it or behind it looks at the token.
+    assert not TokenFile(path, get_logger()).matches(guess)
+    assert not TokenFile(path, get_logger()).matches("n" * 40)
+    assert compared == [(32, 32)] * 2
 
 
 async def test_a_session_reads_by_cookie_and_writes_with_the_csrf_token():
