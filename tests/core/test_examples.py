@@ -69,7 +69,7 @@ async def test_the_receiver_of_the_readme_is_told_of_a_payment_and_believes_it(d
                 while b"is told of payments" not in said:
                     said += await receiver.stdout.receive_some()
                 send = [sys.executable, "-m", "wharfd", "send", "payment-completed", "--config", str(TRY)]
-                await trio.run_process([*send, "--url", d.ingest], capture_stdout=True)
+                await trio.run_process([*send, "--url", d.api, "--state-dir", str(state)], capture_stdout=True)
                 while b"the signature holds" not in said:
                     said += await receiver.stdout.receive_some()
         finally:
