@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 import types
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
 
 from wharfd.loading import find_plugins
+from wharfd_netbanx.samples import make_sample
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "hello.py"
@@ -68,8 +70,10 @@ async def test_the_receiver_of_the_readme_is_told_of_a_payment_and_believes_it(d
                 said = b""
                 while b"is told of payments" not in said:
                     said += await receiver.stdout.receive_some()
-                send = [sys.executable, "-m", "wharfd", "send", "payment-completed", "--config", str(TRY)]
-                await trio.run_process([*send, "--url", d.api, "--state-dir", str(state)], capture_stdout=True)
+                source = d.context("netbanx").settings.sources["netbanx"]
+                signer = source.verifier(source.typed_keys())
+                sent = make_sample(signer, "payment-completed", at=datetime.now(UTC))
+                assert (await d.deliver(source.paths[0], sent.body, sent.headers)).status == 200
                 while b"the signature holds" not in said:
                     said += await receiver.stdout.receive_some()
         finally:
