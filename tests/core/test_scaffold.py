@@ -9,8 +9,6 @@ import pytest
 from wharfd.errors import WharfdError
 from wharfd.scaffold import write_plugin
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 
 

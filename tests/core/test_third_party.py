@@ -47,6 +47,7 @@ def environment(tmp_path):
     return venv
 
 
+@pytest.mark.slow
 def test_they_pass_their_own_tests_from_a_wheel(environment, tmp_path):
     python = str(environment / "bin" / "python")
     options = ["-q", "-p", "no:cacheprovider", "-o", "trio_mode=true", "--import-mode=importlib"]

@@ -27,7 +27,7 @@ def parser(folder: Path) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
     config = folder / "all.toml"
     config.write_text("".join(f"[plugins.{name}]\n" for name in shipped_registry().host.plugins))
     common, _ = _common_options().parse_known_args(["--config", str(config)])
-    return common, build_parser(common, ["?"])
+    return common, build_parser(common, [])
 
 
 @cache
