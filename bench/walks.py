@@ -1,10 +1,11 @@
 """The walks of the docs, word for word and with a watch beside them.
 
-    python bench/walks.py [newcomer] [plugin] [example]
+    python bench/walks.py [newcomer] [install] [plugin] [example]
 
-`newcomer` goes from a checkout to the first delivered webhook (`README.md`, Start), `plugin` from
-`wharfd plugin new` to a tested plugin that runs (`docs/write-a-plugin.md`, A whole one), `example` builds
-`docs/examples/wharfd-loyalty` into a wheel and runs its tests where nothing of it but the wheel is.
+`newcomer` goes from a checkout to the first delivered webhook (`README.md`, Start), `install` from pip to a
+daemon that runs (`docs/install.md`, With pip), `plugin` from `wharfd plugin new` to a tested plugin that runs
+(`docs/write-a-plugin.md`, A whole one), `example` builds `docs/examples/wharfd-loyalty` into a wheel and runs
+its tests where nothing of it but the wheel is.
 
 The lines are taken from the pages and run by a shell, each walk in a folder, a virtual environment and a
 network of its own: so the ports are those of the page, and nothing is fetched. What pip would fetch is what
@@ -64,6 +65,7 @@ class Walker:
             },
             "PYTHONPATH": str(self._packages()),
             "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(folder / "dist"),
             "PIP_NO_DEPS": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # which is how pip wants to be told that there shall be none
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -95,8 +97,12 @@ class Walker:
             (venv / "bin" / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             (venv / "bin" / name).chmod(0o755)
         self.environ["PATH"] = f"{venv / 'bin'}:{os.environ['PATH']}"
-        self.do(f"cd {ROOT} && python -m hatchling build -t wheel -d {self.folder / 'dist'}")
-        self.do(f"pip install --quiet {self.folder / 'dist'}/wharfd-*.whl")
+        self.build()
+        self.do("pip install --quiet wharfd")
+
+    def build(self) -> None:
+        """Make a wheel of wharfd, for pip to find."""
+        self.do(f"cd {ROOT} && {sys.executable} -m hatchling build -t wheel -d {self.folder / 'dist'}")
 
     def do(self, line: str) -> str:
         """Run a line and return what it said; a line that stays is left running when it is ready."""
@@ -167,6 +173,18 @@ def newcomer(walker: Walker) -> None:
     assert "NOT SIGNED" not in walker.heard()
 
 
+def install(walker: Walker) -> None:
+    """From pip to a daemon that runs."""
+    walker.build()
+    python = walker.folder / "bin" / "python3"  # the one that can use what is installed here
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    walker.environ["PATH"] = f"{python.parent}:{os.environ['PATH']}"
+    for line in lines_of("docs/install.md", "With pip"):
+        walker.do(line)
+
+
 def plugin(walker: Walker) -> None:
     """From `wharfd plugin new` to a tested plugin that runs."""
     walker.make_environment()
@@ -205,7 +223,7 @@ def _succeeds(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-WALKS = {"newcomer": newcomer, "plugin": plugin, "example": example}
+WALKS = {"newcomer": newcomer, "install": install, "plugin": plugin, "example": example}
 
 
 @contextmanager
