@@ -86,7 +86,8 @@ def _overrides() -> Iterator[str]:
 
 def _tables(kind: Any, path: str, words: str) -> Iterator[str]:
     """Yield the table of a settings class, then those of the settings classes within it."""
-    yield f"## `[{path}]`\n\n{words[:1].upper()}{words[1:].rstrip('.')}.\n\n" + "\n".join(_rows(kind)) + "\n"
+    heading = f"[[{path[:-2]}]]" if path.endswith("[]") else f"[{path}]"
+    yield f"## `{heading}`\n\n{words[:1].upper()}{words[1:].rstrip('.')}.\n\n" + "\n".join(_rows(kind)) + "\n"
     for field in dataclasses.fields(kind):
         found = list(_settings_in(field_types(kind)[field.name]))
         for inner, suffix in found:
@@ -124,14 +125,19 @@ def _type_words(kind: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{toml_literal(one)}`" for one in inner)
     if origin is tuple:
-        return f"list of {_type_words(inner[0])}"
-    if origin is dict or dataclasses.is_dataclass(kind):
-        return (
-            "table"
-            if origin is None or dataclasses.is_dataclass(inner[1])
-            else f"table of {_type_words(inner[1])}"
-        )
+        return f"list of {_several(inner[0])}"
+    if dataclasses.is_dataclass(kind) or (origin is dict and dataclasses.is_dataclass(inner[1])):
+        return "table"
+    if origin is dict:
+        return f"table of {_several(inner[1])}"
     return _WORDS[kind]
+
+
+def _several(kind: Any) -> str:
+    words = _type_words(kind)
+    return (
+        words if words.startswith(("`", "true")) or words == "text" else words.replace(" or ", "s or ") + "s"
+    )
 
 
 def _settings_in(kind: Any) -> Iterator[tuple[Any, str]]:
