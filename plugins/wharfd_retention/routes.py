@@ -20,6 +20,7 @@ Context = PluginContext[Settings]
 _READ, _WRITE = "retention:read", "retention:write"
 _TABLE = re.compile(r"^([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*|\*)$")
 _WAIT_SECONDS = 20.0
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.01, 0.25
 _OPEN = ("waiting", "running")
 _OLD_NAMES = {"backfill": "backfill_jobs"}  # what the old system called them
 
@@ -102,8 +103,10 @@ async def run(ctx: Context, request: Request) -> dict[str, Any]:
     run_id = await work.ask(ctx, request.identity.subject, dry=body.dry_run, forced=body.force)
     with trio.move_on_after(_WAIT_SECONDS):
         # Another daemon may carry it out: its row alone tells.
-        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:  # noqa: ASYNC110
-            await trio.sleep(0.1)
+        pause = _FIRST_LOOK_SECONDS
+        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK_SECONDS)
     found = await store.get_run(ctx.db, run_id)
     assert found is not None
     messages = {

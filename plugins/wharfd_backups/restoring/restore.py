@@ -164,6 +164,7 @@ async def _physical(
     with phases.timed("replay"):
         if pause:
             await scratch.wait_until("SELECT pg_get_wal_replay_pause_state()", "paused")
+            scratch.paused = True
         else:
             # The server answers long before it is at the target; only the end of recovery tells.
             await scratch.wait_until("SELECT pg_is_in_recovery()", "f")

@@ -68,12 +68,12 @@ async def test_no_acknowledged_commit_is_lost_when_the_server_is_killed(world):
 
 
 @pytest.mark.faults
-async def test_with_archive_command_alone_less_than_a_minute_is_lost_with_the_machine(short):
+async def test_with_archive_command_alone_less_than_a_minute_is_lost_with_the_machine(short, seed):
     """kill -9 under load; neither the data folder nor what waits beside it is there for the restore."""
     every, acknowledged, run_on = 5.0, [], 25
-    async with open_world(short) as world:
+    async with open_world(short, seed) as world:
         assert await switch_on(world.programs, world.server.dsn("superuser"), world.incoming)
-    async with open_world(short, tables=None) as world, world.receiving(every=every, kind=Pushed) as receiver:
+    async with open_world(short) as world, world.receiving(every=every, kind=Pushed) as receiver:
         await world.back_up()
         began = trio.current_time()
         while trio.current_time() < began + run_on:

@@ -73,6 +73,8 @@ async def test_a_managed_server_is_dumped_over_tls_into_a_bucket_and_restored(
     report = await drill(world.source(bucket), short / "drills" / "d", short / "drills", aim)
     assert report.passed, report
     assert report.place.startswith("s3://")
+    assert {c.name: c.outcome for c in report.checks}["counts_as_marked"] == "passed"
+    assert list((short / "drills").iterdir()) == []
     house.forget(entry)
     assert list(bucket.list("")) == []
 

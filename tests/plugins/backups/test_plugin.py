@@ -13,13 +13,16 @@ from wharfd.loading import LoadedPlugin
 from wharfd.testing import DaemonHandle, PluginContract
 from wharfd_backups.upkeep import keeper_of
 
+from .conftest import sow
+
 
 class TestContract(PluginContract):
     plugin = wharfd_backups
 
 
 @asynccontextmanager
-async def embedded_daemon(folder, config=""):
+async def embedded_daemon(folder, seed, config=""):
+    sow(seed, folder)
     text = (
         '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n'
         f'[plugins.backups]\nsecond = {{ folder = "{folder}/second" }}\narchive_every = "1s"\n{config}'
@@ -49,8 +52,8 @@ async def follow(d, answer, until=("done", "failed")):
         await trio.sleep(0.05)  # between two questions
 
 
-async def test_a_backup_a_verification_a_drill_and_a_mount(short):
-    async with embedded_daemon(short) as d:
+async def test_a_backup_a_verification_a_drill_and_a_mount(short, seed):
+    async with embedded_daemon(short, seed) as d:
         backup = await follow(d, await d.post("/api/v1/backups", {"note": "first"}))
         assert backup["state"] == "done", backup
         (listed,) = (await d.get("/api/v1/backups")).json()["backups"]

@@ -49,7 +49,9 @@ class Shop:
         await ensure_range(self.d.db.owner, "shop.events", first, last)
         for number, text in enumerate(FILL):
             await self.d.db.execute(sql(f"fill_n{number}", text))
-        await self.d.db.owner.execute(sql("analyze", "ANALYZE"))
+        await self.d.db.owner.execute(
+            sql("analyze", "ANALYZE shop.events, shop.notes, shop.pings, shop.jobs")
+        )
 
     async def count(self, table, where="true"):
         return await self.d.db.owner.fetchval(sql("count", f"SELECT count(*) FROM {table} WHERE {where}"))
