@@ -40,6 +40,10 @@ def _configure_retention(parser: argparse.ArgumentParser) -> None:
     hold.add_argument("--until", help="when it ends, such as 2027-06-30T00:00:00Z")
     release = actions.add_parser("release", help="end a legal hold")
     release.add_argument("id")
+    back = actions.add_parser("put-back", help="put a month that is out, and not dropped yet, into its table")
+    back.add_argument("id", help="arc_…, as wharfd archive list shows it")
+    back.add_argument("--reason", required=True)
+    back.add_argument("--until", help="no run takes it before, such as 2027-06-30T00:00:00Z; 30 days without")
 
 
 def _retention(arguments: argparse.Namespace, client: Client) -> int:
@@ -67,8 +71,11 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         output.facts(
             client.post(f"{at}/holds", {**body, "key": arguments.key, "expires_at": arguments.until})
         )
-    else:
+    elif arguments.action == "release":
         output.facts(client.call("DELETE", f"{at}/holds/{arguments.id}").json())
+    else:
+        asked = {"reason": arguments.reason, "until": arguments.until}
+        output.facts(client.post(f"/api/v1/archive/{arguments.id}/put-back", asked))
     return 0
 
 
@@ -94,6 +101,10 @@ def _configure_archive(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--limit", type=int, default=100)
     restore = actions.add_parser("restore", help="put an archive's rows into a table beside their own")
     restore.add_argument("id")
+    restore.add_argument("--until", help="when that table goes, such as 2027-06-30T00:00:00Z")
+    actions.add_parser("rehydrated", help="list the tables that were made so, and when they go")
+    drop = actions.add_parser("drop", help="drop such a table; the archive stays")
+    drop.add_argument("id")
 
 
 def _archive(arguments: argparse.Namespace, client: Client) -> int:
@@ -107,6 +118,7 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
             "state",
             "rows",
             "deleted",
+            "stays_until",
             "first_at",
             "last_at",
             "error",
@@ -121,8 +133,14 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
             output.json(answer["rows"])
         for row in answer["rows"]:
             output.line(json.dumps(row))
+    elif arguments.action == "restore":
+        output.facts(client.post(f"/api/v1/archive/{arguments.id}/restore", {"until": arguments.until}))
+    elif arguments.action == "rehydrated":
+        rows = client.get("/api/v1/archive/rehydrated")["rehydrated"]
+        columns = ["id", "relation", "source", "rows", "made_by", "made_at", "ends_at"]
+        output.table(rows, columns, empty="nothing lies beside its table")
     else:
-        output.facts(client.post(f"/api/v1/archive/{arguments.id}/restore"))
+        output.facts(client.call("DELETE", f"/api/v1/archive/rehydrated/{arguments.id}").json())
     return 0
 
 

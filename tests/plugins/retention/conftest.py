@@ -17,7 +17,7 @@ CONFIG = """
 [plugins.shop]
 [plugins.retention]
 second = {second}
-grace = "0s"
+grace = "{grace}"
 pause_ms = 0
 batch_rows = 100
 {more}
@@ -68,10 +68,10 @@ class Shop:
 @pytest.fixture
 def shop(daemon, tmp_path):
     @asynccontextmanager
-    async def start(more="", fill=True, second=None, **options):
+    async def start(more="", fill=True, second=None, grace="0s", **options):
         plugins = {"shop": wharfd_shop, "retention": wharfd_retention}
         second = second or f'{{ folder = "{tmp_path}/second" }}'
-        config = CONFIG.format(second=second, more=more)
+        config = CONFIG.format(second=second, more=more, grace=grace)
         async with daemon(plugins=plugins, config=config, state_dir=tmp_path / "state", **options) as d:
             opened = Shop(d, tmp_path)
             if fill:
