@@ -137,12 +137,13 @@ def installed_plugins(plugins_dir: Path | None) -> dict[str, str]:
 def _entry_points() -> Iterator[tuple[EntryPoint, str]]:
     seen = set()
     for distribution in distributions():
-        for entry in distribution.entry_points:
+        # A distribution's metadata is a long text to read: only of those that offer something.
+        for entry in [entry for entry in distribution.entry_points if entry.group == GROUP]:
+            provider = f"{distribution.metadata['Name']} {distribution.version}"
             # An editable install can be listed twice under the same name and version.
-            mark = (entry.name, entry.value, distribution.metadata["Name"], distribution.version)
-            if entry.group == GROUP and mark not in seen:
+            if (mark := (entry.name, entry.value, provider)) not in seen:
                 seen.add(mark)
-                yield entry, f"{distribution.metadata['Name']} {distribution.version}"
+                yield entry, provider
 
 
 def _dropins(folder: Path | None, problems: list[Problem]) -> dict[str, Path]:
