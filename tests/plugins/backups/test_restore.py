@@ -106,6 +106,12 @@ async def test_damage_is_found_before_anything_starts(world):
                 pass
         assert not (world.folder / f"x{number}" / "pid").exists()
         path.write_bytes(whole)
+    sums = world.second.path(entry.part("sums").key)
+    flip(sums, sums.stat().st_size // 2)
+    with pytest.raises(Damaged, match=r"sums\.json"):
+        async with world.restored(LATEST, into="sums"):
+            pass
+    flip(sums, sums.stat().st_size // 2)
     path.write_bytes(whole[:-1])
     with pytest.raises(Damaged, match=f"has {size - 1} bytes instead of {size}"):
         async with world.restored(LATEST, into="y"):
