@@ -41,6 +41,7 @@ from wharfd_backups.model.targets import LATEST
 from wharfd_backups.restoring.restore import Source, restore
 
 IDENTITY, RECIPIENT = make_identity()
+PACKING = Packing((RECIPIENT,), level=1)  # as the plugin packs if nothing is said
 QUIET = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
 TABLES = """CREATE SCHEMA bench;
 CREATE TABLE bench.events (id bigint, source text, body jsonb, received_at timestamptz);
@@ -85,7 +86,7 @@ class Bench:
         return self.say(what, time.monotonic() - began, more)
 
     async def ours(self, what: str, method: str) -> tuple[object, float]:
-        order = Order(id=new_id("bkp"), method=method, reason="manual", packing=Packing((RECIPIENT,), level=1))
+        order = Order(id=new_id("bkp"), method=method, reason="manual", packing=PACKING)
         began = time.monotonic()
         dsn = self.server.dsn("backup" if method == "physical" else "owner")
         entry = await take(order, self.house, self.programs, dsn)
@@ -103,7 +104,7 @@ class Bench:
         dsn = self.server.dsn("backup" if kind is Receiver else "superuser")
         facts = await server_facts(self.programs, dsn)
         receiver = kind(
-            self.house, self.programs, dsn, self.incoming, Packing((RECIPIENT,), level=1),
+            self.house, self.programs, dsn, self.incoming, PACKING,
             system=facts.system, segment_bytes=facts.segment_bytes, log=QUIET,
         )  # fmt: skip
         async with trio.open_nursery() as nursery:

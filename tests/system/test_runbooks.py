@@ -90,7 +90,7 @@ class Stage:
             f'[http]\nbind = "127.0.0.1:{free_port()}"\n[ingest]\nbind = "127.0.0.1:{free_port()}"\n'
             '[log]\nlevel = "warning"\n[plugins.alerts]\n[plugins.netbanx]\n[plugins.backfill]\n'
             "[plugins.retention]\n[plugins.backups]\n"
-            f'second = {{ folder = "{self.folder}/second" }}\narchive_every = "1s"\n{more}'
+            f'second = {{ folder = "{self.folder}/second" }}\narchive_every = "1s"\npace = 0\n{more}'
         )
 
     def sh(self, text):

@@ -41,6 +41,12 @@ class Phases:
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + monotonic() - began, 3)
 
+    def stood_back(self, name: str, seconds: float) -> None:
+        """Take the time that a phase waited for others out of it."""
+        if seconds:
+            self.seconds[name] = round(self.seconds[name] - seconds, 3)
+            self.seconds["stood_back"] = round(seconds, 3)
+
     @property
     def total(self) -> float:
         """All together."""

@@ -25,7 +25,7 @@ async def embedded_daemon(folder, seed, config=""):
     sow(seed, folder)
     text = (
         '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n'
-        f'[plugins.backups]\nsecond = {{ folder = "{folder}/second" }}\narchive_every = "1s"\n{config}'
+        f'[plugins.backups]\nsecond = {{ folder = "{folder}/second" }}\narchive_every = "1s"\npace = 0\n{config}'
     )
     found = [LoadedPlugin("backups", "the test", module=wharfd_backups)]
     prepared = assemble(load_configuration(text, {}), found, [], path=None, state_dir=folder / "state")
