@@ -1,15 +1,17 @@
 """Backups of a real server, restored: what comes back, and what is refused."""
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 import pytest
 
-from wharfd import Secret, WharfdError, make_identity
-from wharfd_backups.engine.taking import BackupFailed
+from wharfd import Packing, Secret, WharfdError, make_identity
+from wharfd_backups.engine.taking import BackupFailed, Order, take
 from wharfd_backups.model.targets import BEFORE_GAP, LATEST, to_lsn, to_time
 from wharfd_backups.model.wal import lsn_of, segment_at
+from wharfd_backups.restoring.checks import check_all, page_checksums
 from wharfd_backups.restoring.counts import as_counted
 from wharfd_backups.restoring.logfiles import LogMissing
 from wharfd_backups.restoring.outcome import Failed
@@ -124,12 +126,43 @@ async def test_damage_is_found_before_anything_starts(world):
     with pytest.raises(Damaged, match="made for another"):
         async with world.restored(LATEST, place=world.first, into="k", identity=other):
             pass
+    # programs that are older than the server
+    old = replace(world.programs, binaries=replace(world.programs.binaries, version=(15, 4)))
+    order = Order(id="bkp_old", method="logical", reason="manual", packing=Packing())
+    with pytest.raises(BackupFailed, match="the programs here 15; install programs of that version"):
+        await take(order, world.house, old, world.dsn)
     # a tablespace cannot be streamed; it is said and not left out
     outside = world.folder / "tablespace"
     outside.mkdir()
     await world.sql(f"CREATE TABLESPACE far LOCATION '{outside}'", "superuser")
     with pytest.raises(BackupFailed, match="tablespaces"):
         await world.back_up()
+
+
+async def test_a_visibility_map_of_another_time_is_found(world):
+    """What incremental backups of servers before 18.6 restore: no checksum, no amcheck sees it."""
+    await world.sql("CREATE TABLE shop.seen AS SELECT n AS id FROM generate_series(1, 5000) n")
+    await world.sql("CREATE INDEX ON shop.seen (id)")
+    await world.back_up()
+    async with world.restored(LATEST) as done:
+        scratch, programs = done.scratch, world.programs
+        await scratch.ask("VACUUM shop.seen", "wharfd")
+        await scratch.ask("CHECKPOINT")
+        path = scratch.data / (await scratch.ask("SELECT pg_relation_filepath('shop.seen')", "wharfd"))[0][0]
+        seen = path.with_name(f"{path.name}_vm")
+        before = seen.read_bytes()
+        await scratch.ask("DELETE FROM shop.seen WHERE id % 7 = 0", "wharfd")
+        await scratch.stop()
+        seen.write_bytes(before)
+        await scratch.start({}, recover=False)
+        await scratch.wait_until("SELECT pg_is_in_recovery()", "f")
+        checks = await check_all(scratch, programs, done.entry, at_marker=None)
+        found = {check.name: check.said for check in checks if check.outcome == "failed"}
+        assert "has 4286 rows, and 5000 when counted by its index" in found["counts_agree"]
+        assert "wrongly marked as visible to all" in found["visibility_map"]
+        assert set(found) == {"counts_agree", "visibility_map"}
+        await scratch.stop()
+        assert "Blocks scanned" in await page_checksums(scratch, programs)
 
 
 async def test_a_dump_is_restored_and_what_is_not_as_it_was_counted_is_noticed(world):
