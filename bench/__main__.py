@@ -19,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TABLE = {
+    "engine": ("What `wharfd bench` says of this machine", ""),
     "core": ("Start, stop and idle of a real process", "--rounds 3 --idle 15"),
     "work_engine": ("The work engine beside a bare claim/finish loop", "--rows 20000 --rounds 3"),
     "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 20000 --rounds 3"),

@@ -137,11 +137,15 @@ def installed_plugins(plugins_dir: Path | None) -> dict[str, str]:
 def _entry_points() -> Iterator[tuple[EntryPoint, str]]:
     seen = set()
     for distribution in distributions():
-        # A distribution's metadata is a long text to read: only of those that offer something.
-        for entry in [entry for entry in distribution.entry_points if entry.group == GROUP]:
-            provider = f"{distribution.metadata['Name']} {distribution.version}"
+        entries = distribution.entry_points.select(group=GROUP)
+        if not entries:
+            continue  # what it is called is not of interest, and takes a millisecond to read
+        about = distribution.metadata
+        provider = f"{about['Name']} {about['Version']}"
+        for entry in entries:
             # An editable install can be listed twice under the same name and version.
-            if (mark := (entry.name, entry.value, provider)) not in seen:
+            mark = (entry.name, entry.value, provider)
+            if mark not in seen:
                 seen.add(mark)
                 yield entry, provider
 
