@@ -226,7 +226,7 @@ def test_stuck_mint(stage):
     """The chain does not answer, and somebody holds the mint."""
     stage.configure(
         "[plugins.mint.tiers.founder]\ncap = 10\nprice = 100\n[plugins.mint.evm]\nchain_id = 31337\n"
-        'rpc = ["http://127.0.0.1:9"]\ncontract = "0x5FbDB2315678afecb367f032d93F642f64180aa3"\n'
+        'rpc = ["http://127.0.0.1:9"]\nlookup_answer = "logs"\nfrom_block = 1\ncontract = "0x5FbDB2315678afecb367f032d93F642f64180aa3"\n'
         f'key = "0x{"11" * 32}"\n'
     )
     stage.sh("systemctl start wharfd")
