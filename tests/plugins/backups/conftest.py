@@ -58,6 +58,11 @@ def short():
         yield folder
 
 
+@pytest.fixture
+def tmp_path(short):
+    return short
+
+
 @pytest.fixture(scope="session")
 def seed():
     """A data folder with tables in it, made once; each test's server begins on a copy."""
