@@ -23,7 +23,7 @@ NAMES = {
     "MOUNT": r"\b(mou_\w+)",
     "SOCKET": r"^socket\s+(\S+)",
 }
-SYSTEMCTL = """#!/bin/sh
+SYSTEMCTL = r"""#!/bin/sh
 set -e
 stop() {{
   test -f "{folder}/pid" || return 0
@@ -33,7 +33,9 @@ stop() {{
 start() {{
   setsid "{python}" -m wharfd run >> "{folder}/log" 2>&1 &
   echo $! > "{folder}/pid"
-  until wharfd status > /dev/null 2>&1; do
+  api=$(sed -n 's/^bind = "\(.*\)"/\1/p' "{folder}/wharfd.toml" | head -n 1)
+  until "{python}" -S -c "import sys, urllib.request as r; r.urlopen(sys.argv[1])" "http://$api/health/ready" \
+    > /dev/null 2>&1; do
     kill -0 "$(cat "{folder}/pid")" || {{ tail -n 20 "{folder}/log"; exit 1; }}
     sleep 0.1
   done

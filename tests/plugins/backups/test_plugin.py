@@ -1,6 +1,8 @@
 """The plugin inside a whole daemon with its own PostgreSQL: asked over the API, answered by real backups."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import trio
@@ -75,6 +77,10 @@ async def test_a_backup_a_verification_a_drill_and_a_mount(short, seed):
         gone = await follow(d, ended_as_asked(mounted["id"]))
         assert gone["state"] == "done"
         assert not (keeper.scratch / mounted["id"]).exists()
+        keeper.settings = replace(keeper.settings, mount_for=timedelta(0))  # by itself, when its time is over
+        over = await follow(d, await d.post("/api/v1/backups/mounts", {}))
+        assert over["state"] == "done", over["error"]
+        assert (list(keeper.scratch.iterdir()), keeper.mounts) == ([], {})
 
 
 def ended_as_asked(run_id):
