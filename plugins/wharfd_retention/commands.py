@@ -10,6 +10,7 @@ from typing import Any
 from wharfd import Client, Command, Output
 
 _LOOK_SECONDS = 1.0
+_PATIENCE_SECONDS = 610.0
 _OUTCOME = [
     "rule",
     "rows",
@@ -75,7 +76,7 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         output.facts(client.call("DELETE", f"{at}/holds/{arguments.id}").json())
     else:
         asked = {"reason": arguments.reason, "until": arguments.until}
-        output.facts(client.post(f"/api/v1/archive/{arguments.id}/put-back", asked))
+        output.facts(_patiently(client, f"/api/v1/archive/{arguments.id}/put-back", asked))
     return 0
 
 
@@ -128,13 +129,15 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
     elif arguments.action == "query":
         body = {"table": arguments.table, "first": arguments.first, "last": arguments.last}
         wanted = dict(_pair(text) for text in arguments.where)
-        answer = client.post("/api/v1/archive/query", {**body, "where": wanted, "limit": arguments.limit})
+        asked = {**body, "where": wanted, "limit": arguments.limit}
+        answer = _patiently(client, "/api/v1/archive/query", asked)
         if output.as_json:
             output.json(answer["rows"])
         for row in answer["rows"]:
             output.line(json.dumps(row))
     elif arguments.action == "restore":
-        output.facts(client.post(f"/api/v1/archive/{arguments.id}/restore", {"until": arguments.until}))
+        asked = {"until": arguments.until}
+        output.facts(_patiently(client, f"/api/v1/archive/{arguments.id}/restore", asked))
     elif arguments.action == "rehydrated":
         rows = client.get("/api/v1/archive/rehydrated")["rehydrated"]
         columns = ["id", "relation", "source", "rows", "made_by", "made_at", "ends_at"]
@@ -142,6 +145,11 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
     else:
         output.facts(client.call("DELETE", f"/api/v1/archive/rehydrated/{arguments.id}").json())
     return 0
+
+
+def _patiently(client: Client, path: str, body: dict[str, Any]) -> Any:
+    """POST and wait as long as the daemon itself does: a large archive takes minutes to read."""
+    return client.call("POST", path, body, timeout=_PATIENCE_SECONDS).json()
 
 
 def _pair(text: str) -> tuple[str, Any]:

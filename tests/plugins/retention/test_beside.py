@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from wharfd import sql
+from wharfd import Request, sql
+from wharfd.contracts.access import Identity
 from wharfd_retention import store
+from wharfd_retention.console import _back
 
 AT_ONCE = "dry_run_first = false\n"
 OUT = """SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -68,6 +70,10 @@ async def test_a_month_in_its_grace_is_put_back_and_stays(shop):
         unit, *others = await archives(s)
         assert unit["state"] == "detached"
         at = f"/api/v1/archive/{unit['id']}/put-back"
+        request = Request(identity=Identity("admin", "admin", scopes=frozenset({"*"})))
+        assert at in str(_back(request, unit))
+        assert f"{unit['id']}/restore" in str(_back(request, {**unit, "state": "dropped"}))
+        assert _back(request, {**unit, "state": "uploaded"}) == ""
         assert (await s.d.post(at, {"reason": "x"})).status in (400, 422)
         assert (await s.d.post("/api/v1/archive/arc_none/put-back", {"reason": "case"})).status == 404
         async with s.d.db.session() as other:
