@@ -36,6 +36,7 @@ TABLE = {
     "archive": ("Retention: archive, verify, copy, delete, beside a script by hand", ""),
     "webhooks_chain": ("From a provider's webhook to the customer's delivery", "--seconds 7"),
     "webhooks_peers": ("Sustained deliveries beside loops that store nothing", ""),
+    "walks": ("The ways through the docs, line by line", ""),
     "webhooks_holes": ("A tenth of 1,000 endpoints never answers", "--rounds 2 --seconds 8"),
 }
 LONGEST_SECONDS = 420
