@@ -30,6 +30,7 @@ TABLE = {
     "http_dispatch": ("What the API server adds to a request", ""),
     "outbound": ("The outbound client beside httpcore", "--seconds 2"),
     "keeping": ("Backups and restores beside pg_basebackup, pg_dump and pg_restore", "--gib 1 --wal 0.25"),
+    "keeping_load": ("Webhooks while a backup and a drill run", "--gib 0.5 --seconds 6"),
     "orders": ("Bulk orders beside plain asyncpg scripts", "--rounds 3"),
     "webhooks": ("Outbound webhooks through a whole daemon", ""),
     "archive": ("Retention: archive, verify, copy, delete, beside a script by hand", ""),

@@ -11,7 +11,7 @@ import trio
 
 from wharfd import BadRequest, NotFound, PluginContext, Request, Route, new_id
 
-from . import cold, store, work
+from . import cold, rehydrating, returning, store, work
 from .config import Settings
 from .model import Hold
 from .nightly import policies_of
@@ -20,6 +20,7 @@ Context = PluginContext[Settings]
 _READ, _WRITE = "retention:read", "retention:write"
 _TABLE = re.compile(r"^([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*|\*)$")
 _WAIT_SECONDS = 20.0
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.01, 0.25
 _OPEN = ("waiting", "running")
 _OLD_NAMES = {"backfill": "backfill_jobs"}  # what the old system called them
 
@@ -47,6 +48,32 @@ class AskHold(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError("reason must have 3 to 1000 characters")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise ValueError("expires_at needs its zone")
+
+
+class AskRestore(msgspec.Struct, forbid_unknown_fields=True):
+    """Ask for archived rows beside their table; without `until` they stay for `rehydrated_for`."""
+
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _with_zone(self.until)
+
+
+class AskPutBack(msgspec.Struct, forbid_unknown_fields=True):
+    """Ask for a month back in its table; without `until` no run takes it for 30 days."""
+
+    reason: str
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not 3 <= len(self.reason) <= 1000:
+            raise ValueError("reason must have 3 to 1000 characters")
+        _with_zone(self.until)
+
+
+def _with_zone(until: datetime | None) -> None:
+    if until is not None and until.tzinfo is None:
+        raise ValueError("until needs its zone")
 
 
 class Search(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,8 +129,10 @@ async def run(ctx: Context, request: Request) -> dict[str, Any]:
     run_id = await work.ask(ctx, request.identity.subject, dry=body.dry_run, forced=body.force)
     with trio.move_on_after(_WAIT_SECONDS):
         # Another daemon may carry it out: its row alone tells.
-        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:  # noqa: ASYNC110
-            await trio.sleep(0.1)
+        pause = _FIRST_LOOK_SECONDS
+        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK_SECONDS)
     found = await store.get_run(ctx.db, run_id)
     assert found is not None
     messages = {
@@ -198,15 +227,44 @@ async def restore(ctx: Context, request: Request) -> dict[str, Any]:
     """Put an archive's rows into a table beside, to look at or to copy from."""
     _see_everything(request)
     unit = await store.get(ctx.db, request.path["id"])
-    if unit is None or not unit.archive:
+    if unit is None or not unit.archive or unit.manifest is None:
         raise NotFound(f"there is no archive {request.path['id'][:80]!r}")
-    table, count = await cold.restore(ctx, unit)
-    async with ctx.db.transaction() as tx:
-        await ctx.audit.record(
-            tx, actor=request.identity.subject, action="retention.restored", subject=unit.id,
-            detail={"table": table, "rows": count},
-        )  # fmt: skip
-    return {"table": table, "rows": count}
+    body: AskRestore = request.body or AskRestore()
+    await _future(ctx, body.until)
+    made = await rehydrating.restore(ctx, unit, until=body.until, actor=request.identity.subject)
+    return {"table": made.relation, "rows": made.rows, "until": made.ends_at}
+
+
+async def rehydrated(ctx: Context, request: Request) -> dict[str, Any]:
+    """List what lies beside its table, and until when."""
+    _see_everything(request)
+    return {"rehydrated": [msgspec.to_builtins(one) for one in await rehydrating.listed(ctx.db)]}
+
+
+async def drop(ctx: Context, request: Request) -> dict[str, Any]:
+    """Drop what lies beside its table; the archive stays."""
+    _see_everything(request)
+    dropped = await rehydrating.drop(ctx, request.path["id"], actor=request.identity.subject)
+    if dropped is None:
+        raise NotFound(f"nothing of {request.path['id'][:80]!r} lies beside its table")
+    return {"dropped": dropped}
+
+
+async def put_back(ctx: Context, request: Request) -> dict[str, Any]:
+    """Put a month that is out of its table, and not dropped yet, back into it."""
+    _see_everything(request)
+    body: AskPutBack = request.body
+    await _future(ctx, body.until)
+    unit, until = await returning.put_back(
+        ctx, request.path["id"], reason=body.reason, until=body.until, actor=request.identity.subject
+    )
+    return {"month": unit.part, "table": unit.source, "until": until}
+
+
+async def _future(ctx: Context, until: datetime | None) -> None:
+    now, _ = await store.clock(ctx.db)
+    if until is not None and until <= now:
+        raise BadRequest("until lies in the past")
 
 
 def routes() -> list[Route]:
@@ -217,6 +275,7 @@ def routes() -> list[Route]:
         (f"{at}/runs", runs, "The newest runs"),
         (f"{at}/runs/{{id}}", get_run, "One run, rule by rule"),
         (f"{at}/holds", holds, "The legal holds"),
+        ("/api/v1/archive/rehydrated", rehydrated, "What lies beside its table"),
     ]
     return [
         *(Route(method="GET", path=p, handler=h, scope=_READ, summary=words) for p, h, words in gets),
@@ -246,6 +305,14 @@ def routes() -> list[Route]:
         ),
         Route(
             method="POST", path="/api/v1/archive/{id}/restore", handler=restore, scope=_WRITE,
-            timeout_seconds=600, summary="Put archived rows beside their table",
+            body=AskRestore | None, timeout_seconds=600, summary="Put archived rows beside their table",
+        ),
+        Route(
+            method="DELETE", path="/api/v1/archive/rehydrated/{id}", handler=drop, scope=_WRITE,
+            summary="Drop what lies beside its table",
+        ),
+        Route(
+            method="POST", path="/api/v1/archive/{id}/put-back", handler=put_back, scope=_WRITE,
+            body=AskPutBack, timeout_seconds=600, summary="Put a month back into its table",
         ),
     ]  # fmt: skip
