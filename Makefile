@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-WORKERS ?= 2
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint types wheel check bench faults soak docs clean
@@ -25,7 +25,7 @@ run: $(INSTALLED) ## start the daemon in the foreground, state in ./.wharfd
 	@exec $(BIN)/wharfd run --config config/try.toml --state-dir .wharfd
 
 test: $(INSTALLED) ## run the whole suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(INSTALLED) ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -39,8 +39,8 @@ wheel: $(INSTALLED) ## build the wheel and compare it with the tree
 check: lint types test ## everything a change must pass
 
 faults: $(INSTALLED) ## break things under load, count what was lost; about 20 minutes
-	@$(BIN)/python -m faults run all $(ARGS)
-	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults
+	@$(BIN)/python -m faults run all --lanes 3 $(ARGS)
+	@WHARFD_FAULTS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m faults
 
 soak: $(INSTALLED) ## break random things for HOURS (8), stop at the first broken promise
 	@$(BIN)/python -m faults soak --hours $(or $(HOURS),8) $(ARGS)

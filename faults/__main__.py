@@ -6,17 +6,20 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
 import trio
 
-from .results import HERE, Result, merge, write_page
+from .results import HERE, Result, merge, read, write_page
 from .runner import chosen, cluster, play
 from .scenarios import SCENARIOS
 from .stage import Scenario
 from .workload import WORKLOADS, Workload
+
+Turns = deque[tuple[Scenario, Workload]]
 
 
 def main() -> int:
@@ -32,6 +35,7 @@ def main() -> int:
     run.add_argument("--seed", type=int, help="repeat a run; a random one otherwise")
     run.add_argument("--workload", choices=sorted(WORKLOADS), help="what is delivered")
     run.add_argument("--patience", type=float, default=1.0, help="how much longer loops may take")
+    run.add_argument("--lanes", type=int, default=1, help="how many at a time, each on its own PostgreSQL")
     run.add_argument("--results", type=Path, default=HERE, help="folder for RESULTS.md and results.json")
     run.add_argument("--keep", type=Path, help="folder for the daemons' logs and the ledgers")
     soak = commands.add_parser("soak", help="random scenarios, one after the other")
@@ -49,7 +53,7 @@ def main() -> int:
 
 
 async def run_chosen(options: argparse.Namespace) -> int:
-    """Run the scenarios in order and write the results."""
+    """Run the scenarios and write the results."""
     try:
         scenarios = chosen(options.names, SCENARIOS, short=options.short)
     except KeyError as unknown:
@@ -57,8 +61,18 @@ async def run_chosen(options: argparse.Namespace) -> int:
         return 2
     print(f"seed {options.seed}", flush=True)
     results: list[Result] = []
+    turns = longest_first(pairs(scenarios, options.workload, short=options.short), options.results)
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(options.lanes, len(turns))):
+            nursery.start_soon(play_turns, turns, results, options)
+    return 0 if all(one.held for one in results) else 1
+
+
+async def play_turns(turns: Turns, results: list[Result], options: argparse.Namespace) -> None:
+    """Play turns on a PostgreSQL of this lane's own, one after the other, until none is left."""
     async with cluster() as server:
-        for scenario, workload in pairs(scenarios, options.workload, short=options.short):
+        while turns:
+            scenario, workload = turns.popleft()
             if missing := scenario.needs():
                 print(f"left   {scenario.name:24} {missing}", flush=True)
                 continue
@@ -77,7 +91,12 @@ async def run_chosen(options: argparse.Namespace) -> int:
             show(played)
             everything = merge(options.results / "results.json", results)
             write_page(options.results / "RESULTS.md", everything, list(SCENARIOS))
-    return 0 if all(one.held for one in results) else 1
+
+
+def longest_first(wanted: Iterable[tuple[Scenario, Workload]], folder: Path) -> Turns:
+    """Return the turns, those first that took longest the last time: so the lanes end together."""
+    took = {(one.scenario, one.workload): one.seconds for one in read(folder / "results.json")}
+    return deque(sorted(wanted, key=lambda turn: -took.get((turn[0].name, turn[1].name), 60.0)))
 
 
 def pairs(scenarios: list[Scenario], only: str | None, *, short: bool) -> Iterator[tuple[Scenario, Workload]]:

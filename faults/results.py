@@ -67,10 +67,14 @@ def describe_versions(postgres: str) -> str:
     )
 
 
+def read(path: Path) -> list[Result]:
+    """Return what earlier runs left; nothing where there is none."""
+    return msgspec.json.decode(path.read_bytes(), type=list[Result]) if path.exists() else []
+
+
 def merge(path: Path, fresh: list[Result]) -> list[Result]:
     """Replace the entries of what was run in the file of results, and return them all."""
-    kept = msgspec.json.decode(path.read_bytes(), type=list[Result]) if path.exists() else []
-    every = {(one.scenario, one.workload): one for one in [*kept, *fresh]}
+    every = {(one.scenario, one.workload): one for one in [*read(path), *fresh]}
     found = list(every.values())
     path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     return found

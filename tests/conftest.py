@@ -15,6 +15,12 @@ from wharfd import PlaceSettings, Secret
 settings.register_profile("wharfd", deadline=None, derandomize=True)
 settings.load_profile("wharfd")
 
+
+def pytest_collection_modifyitems(items):
+    """The long tests first: then no worker is left alone with one at the end."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "system"))))
+
+
 _SERVE = """
 import sys
 from moto.server import ThreadedMotoServer

@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
     from .metrics import Sample as Sample
+    from .metrics import quantile as quantile
     from .redaction import names_a_secret as names_a_secret
     from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
@@ -167,7 +168,7 @@ _HOMES = {
     "ids": "new_id new_trace_id stable_id",
     "importing": "OldRow Unfit",
     "ingest": "Delivery IngestReply",
-    "metrics": "PluginMetrics Sample",
+    "metrics": "PluginMetrics Sample quantile",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
     "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "

@@ -177,6 +177,7 @@ async def run(
     notifier = Notifier.from_environment(environ)
     sockets = Sockets.open(core, listen_fds(environ), notifier)
     with sockets, own_state_folder(prepared.state_dir) as state:
+        state.note_config(prepared.path)
         async with (
             open_bridge() as bridge,
             trio.open_nursery() as ground,

@@ -137,12 +137,17 @@ def installed_plugins(plugins_dir: Path | None) -> dict[str, str]:
 def _entry_points() -> Iterator[tuple[EntryPoint, str]]:
     seen = set()
     for distribution in distributions():
-        for entry in distribution.entry_points:
+        entries = distribution.entry_points.select(group=GROUP)
+        if not entries:
+            continue  # what it is called is not of interest, and takes a millisecond to read
+        about = distribution.metadata
+        provider = f"{about['Name']} {about['Version']}"
+        for entry in entries:
             # An editable install can be listed twice under the same name and version.
-            mark = (entry.name, entry.value, distribution.metadata["Name"], distribution.version)
-            if entry.group == GROUP and mark not in seen:
+            mark = (entry.name, entry.value, provider)
+            if mark not in seen:
                 seen.add(mark)
-                yield entry, f"{distribution.metadata['Name']} {distribution.version}"
+                yield entry, provider
 
 
 def _dropins(folder: Path | None, problems: list[Problem]) -> dict[str, Path]:

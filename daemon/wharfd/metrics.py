@@ -167,3 +167,23 @@ class LoopGauges:
             statistics = trio.lowlevel.current_statistics()
             self.tasks.set(statistics.tasks_living)
             self.runnable.set(statistics.tasks_runnable)
+
+
+def quantile(buckets: Mapping[float, float], share: float) -> float | None:
+    """Return the value below which this share of a histogram lies, evened out inside its bucket.
+
+    `buckets` are cumulative counts by upper bound; in the open last bucket its lower bound is returned, and
+    None when nothing was counted.
+    """
+    bounds = sorted(buckets)
+    if not bounds or buckets[bounds[-1]] <= 0:
+        return None
+    wanted = share * buckets[bounds[-1]]
+    lower, below = 0.0, 0.0
+    for bound in bounds:
+        if buckets[bound] >= wanted and buckets[bound] > below:
+            if bound == float("inf"):
+                return lower
+            return lower + (bound - lower) * (wanted - below) / (buckets[bound] - below)
+        lower, below = bound, buckets[bound]
+    return lower

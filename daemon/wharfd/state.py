@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .errors import StateFolderError
 
+_CONFIG_NOTE = "config.path"
+
 
 class StateFolder:
     """A state folder that this process owns."""
@@ -32,11 +34,34 @@ class StateFolder:
         """The folder of accepted webhooks that are not in PostgreSQL yet."""
         return self.path / "spool"
 
+    def note_config(self, path: Path | None) -> None:
+        """Note which configuration the daemon runs on, so that `wharfd` finds it; see `known_config`."""
+        note = self.path / _CONFIG_NOTE
+        if path is None:
+            note.unlink(missing_ok=True)
+        else:
+            note.write_text(f"{path.absolute()}\n", encoding="utf-8")
+
     def of_plugin(self, name: str) -> Path:
         """Return a folder for one plugin alone; it is made when it is not there."""
         folder = self.path / "plugins" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+
+def known_config(path: Path) -> Path | None:
+    """Return the configuration of the daemon that last ran on a state folder.
+
+    None where there is none to trust: it may name code to load, so the note of another user is not followed.
+    """
+    note = path / _CONFIG_NOTE
+    try:
+        if note.stat().st_uid != os.geteuid():
+            return None
+        found = Path(note.read_text(encoding="utf-8").rstrip("\n"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found if found.is_file() else None
 
 
 @contextmanager

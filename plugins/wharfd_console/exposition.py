@@ -62,22 +62,3 @@ def between(before: Mapping[float, float], after: Mapping[float, float]) -> dict
     """What came into each bucket in the meantime; everything, when the counters began anew."""
     fresh = {bound: count - before.get(bound, 0.0) for bound, count in after.items()}
     return dict(after) if any(count < 0 for count in fresh.values()) else fresh
-
-
-def quantile(buckets: Mapping[float, float], share: float) -> float | None:
-    """The value below which this share lies, evened out inside its bucket; None when there is nothing.
-
-    `buckets` are cumulative counts by upper bound; in the open last bucket its lower bound is returned.
-    """
-    bounds = sorted(buckets)
-    if not bounds or buckets[bounds[-1]] <= 0:
-        return None
-    wanted = share * buckets[bounds[-1]]
-    lower, below = 0.0, 0.0
-    for bound in bounds:
-        if buckets[bound] >= wanted and buckets[bound] > below:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (wanted - below) / (buckets[bound] - below)
-        lower, below = bound, buckets[bound]
-    return lower

@@ -8,12 +8,12 @@ from typing import Any
 
 import trio
 
-from wharfd import HttpProblem, PluginContext, WharfdError
+from wharfd import HttpProblem, PluginContext, WharfdError, quantile
 from wharfd.contracts.access import Identity
 from wharfd.contracts.daemon import API
 
 from .config import Settings
-from .exposition import Reading, between, quantile, read
+from .exposition import Reading, between, read
 
 # Who the figures of the overview are asked for as: it reads, and can do nothing else.
 WATCHER = Identity("console", "operator")

@@ -9,7 +9,7 @@ from wharfd.contracts.metrics import MetricSink
 
 
 @hookspec
-def register_metric_sinks(ctx: PluginContext[object]) -> Sequence[MetricSink]:
+def register_metric_sinks(ctx: PluginContext[object]) -> Sequence[MetricSink] | None:
     """Take each daemon's metrics somewhere else, too.
 
     Called: every minute, with your own context; return the same sinks each time.
@@ -18,4 +18,3 @@ def register_metric_sinks(ctx: PluginContext[object]) -> Sequence[MetricSink]:
     Returns: a sequence of sinks, see `wharfd.contracts.metrics`.
     Example: `return [ctx.state["statsd"]]`
     """
-    raise NotImplementedError

@@ -20,6 +20,8 @@ from wharfd.db import sql
 from wharfd.doctor import Finding
 from wharfd.errors import BenchBusy, BenchFailed
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = sql("test.schemas", "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1)")
 TINY = {"rounds": 1, "seconds": 0.1, "warm_seconds": 0.0, "rows": 200}
 

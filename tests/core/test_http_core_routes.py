@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry, Histogram
 from wharfd.audit import Audit
 from wharfd.cache import Cache
 from wharfd.core_routes import CoreSources, core_routes
-from wharfd.core_routes.performance import quantile, times_of
+from wharfd.core_routes.performance import times_of
 from wharfd.db import sql
 from wharfd.declare import Health, HealthCheck, Migrations, Schedule, WorkQueue
 from wharfd.health import BoundCheck, HealthBoard
-from wharfd.metrics import Metrics
+from wharfd.metrics import Metrics, quantile
 from wharfd.schedule import Scheduler
 from wharfd.testing.api import serve_routes
 from wharfd.work import WorkEngine

@@ -9,6 +9,8 @@ import pytest
 from wharfd.errors import WharfdError
 from wharfd.scaffold import write_plugin
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ class Process:
     api: int
     ingest: int
     output: Path
-    extra: dict = field(default_factory=dict)
+    config: Path
 
     @property
     def log(self) -> str:
@@ -58,6 +58,24 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory):
+    """A state folder as `wharfd init` leaves it."""
+    folder = tmp_path_factory.mktemp("initialised") / "state"
+    command = [sys.executable, "-m", "wharfd", "init", "--state-dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def state(initialised, tmp_path):
+    """A copy of that folder, so that not every test waits for a first start."""
+    folder = tmp_path / "state"
+    subprocess.run(["cp", "-a", "--reflink=auto", str(initialised), str(folder)], check=True)
+    return folder
+
+
 @pytest.fixture
 def start(tmp_path):
     """A factory: `start("[log]\\n…")` starts a daemon with that configuration, embedded PostgreSQL, own ports."""
@@ -82,7 +100,7 @@ def start(tmp_path):
                 stderr=stream,
                 env={**os.environ, **(environ or {})},
             )
-        process = Process(popen, folder, api, ingest, output)
+        process = Process(popen, folder, api, ingest, output, path)
         started.append(process)
         return process
 

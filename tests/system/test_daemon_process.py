@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from wharfd.state import known_config
+
 pytestmark = pytest.mark.system
 
 
@@ -35,20 +37,21 @@ def test_first_start_greets_and_sigterm_ends_it_well(start):
     assert '"event":"stopped"' in process.log
 
 
-def test_it_starts_again_after_kill_9(start):
-    first = start()
+def test_it_starts_again_after_kill_9(start, state):
+    first = start(state=state)
     first.wait_ready()
     first.popen.kill()
     first.popen.wait()
-    second = start(state=first.state)
+    second = start(state=state)
     second.wait_ready()
+    assert known_config(state) == second.config
     assert second.stop(signal.SIGINT) == 0
 
 
-def test_two_daemons_on_one_state_folder_are_refused(start):
-    first = start()
+def test_two_daemons_on_one_state_folder_are_refused(start, state):
+    first = start(state=state)
     first.wait_ready()
-    second = start(state=first.state)
+    second = start(state=state)
     assert second.popen.wait(20) != 0
     assert f"another wharfd (process {first.popen.pid}) runs on the state folder" in second.log
 
@@ -81,18 +84,14 @@ def test_an_unreachable_postgresql_is_one_sentence(start):
     assert "Traceback" not in process.log
 
 
-def test_a_wrong_master_key_is_refused_before_anything_is_written(start):
-    first = start()
-    first.wait_ready()
-    first.stop()
+def test_a_wrong_master_key_is_refused_before_anything_is_written(start, state):
     other = wharfd("secrets", "new-key", "--json").stdout
     key = other.split('"')[3]
-    second = start(f'[secrets]\nkey = "{key}"\n', state=first.state)
-    assert second.popen.wait(30) == 78
-    assert "master key" in second.log
-    assert key not in second.log
-    third = start(state=first.state)
-    third.wait_ready()
+    refused = start(f'[secrets]\nkey = "{key}"\n', state=state)
+    assert refused.popen.wait(30) == 78
+    assert "master key" in refused.log
+    assert key not in refused.log
+    start(state=state).wait_ready()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
@@ -120,24 +119,23 @@ def test_a_command_without_a_daemon_says_how_to_start_one(tmp_path):
     assert "start it with: wharfd run" in done.stderr
 
 
-def test_the_master_key_is_rotated_and_the_old_one_forgotten(start):
-    first, second = (json.loads(wharfd("secrets", "new-key", "--json").stdout)["key"] for _ in range(2))
-    process = start(f'[secrets]\nkey = "{first}"\n')
-    process.wait_ready()
+def test_the_master_key_is_rotated_and_the_old_one_forgotten(start, state):
+    process = start(state=state)
+    process.wait_ready()  # makes the first data keys
     process.stop()
-    both = start(f'[secrets]\nkey = "{second}"\nold_keys = ["{first}"]\n', state=process.state)
+    first = (state / "master.key").read_text().splitlines()[-1]
+    second = json.loads(wharfd("secrets", "new-key", "--json").stdout)["key"]
+    both = start(f'[secrets]\nkey = "{second}"\nold_keys = ["{first}"]\n', state=state)
     both.wait_ready()
     url = {"WHARFD_URL": f"http://127.0.0.1:{both.api}"}
     rotated = wharfd("secrets", "rotate", "--json", "--state-dir", str(both.state), environ=url)
     found = json.loads(rotated.stdout)
     assert found["changed"] == found["data_keys"] > 0
     both.stop()
-    alone = start(f'[secrets]\nkey = "{second}"\n', state=process.state)
-    alone.wait_ready()
+    start(f'[secrets]\nkey = "{second}"\n', state=state).wait_ready()
 
 
-def test_init_makes_everything_and_stops(tmp_path):
-    done = wharfd("init", "--state-dir", str(tmp_path / "state"))
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "state" / "master.key").exists()
-    assert (tmp_path / "state" / "postgres" / "data").is_dir()
+def test_init_makes_everything_and_stops(initialised):
+    assert (initialised / "master.key").exists()
+    assert (initialised / "postgres" / "data").is_dir()
+    assert not (initialised / "postgres" / "data" / "postmaster.pid").exists()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..config.options import did_you_mean
 from ..declare import Command
 from ..errors import ConfigError, WharfdError
 from .client import Client, ClientError
@@ -56,7 +57,7 @@ def _common_options() -> argparse.ArgumentParser:
 
 _EVERYWHERE = """\
 everywhere:
-  --config FILE     the TOML file (WHARFD_CONFIG)
+  --config FILE     the TOML file (WHARFD_CONFIG; else the one of the daemon of the state folder)
   --state-dir DIR   the folder for all state (WHARFD_STATE_DIR; by default .wharfd)
   --url URL         a daemon elsewhere (WHARFD_URL), with the key in WHARFD_KEY
   --json            print JSON
@@ -80,10 +81,22 @@ def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.Ar
     for command in commands.CORE:
         _add(subparsers, command)
     if not rest or rest[0] not in core or rest[0] == "completion":
-        for command in commands.of_plugins(common.config):
+        for command in commands.of_plugins(commands.config_of(common)):
             _add(subparsers, command)
+        _refuse_unknown(parser, rest, subparsers.choices)
     parser.set_defaults(root=parser)
     return parser
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, rest: Sequence[str], known: Mapping[str, Any]) -> None:
+    """End with usage and a way out when the command is not there; argparse would only list those that are."""
+    name = next((word for word in rest if not word.startswith("-")), None)
+    if name is not None and name not in known:
+        hint = did_you_mean(name, known) or "wharfd --help lists them"
+        parser.error(
+            f"there is no command {name!r}; {hint} "
+            "(a plugin's commands are there when the configuration enables it)"
+        )
 
 
 def _add(subparsers: Any, command: Command) -> None:

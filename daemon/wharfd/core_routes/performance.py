@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from ..declare import Route
 from ..http import Request
+from ..metrics import quantile
 from .envelope import Envelope
 from .sources import CoreSources
 from .work import QueueInfo, queue_infos
@@ -147,25 +147,8 @@ def times_of(registry: CollectorRegistry, name: str) -> Times:
     count = int(max(buckets.values(), default=0))
     if count == 0:
         return Times(count=0, mean_ms=None, p50_ms=None, p95_ms=None, p99_ms=None)
-    p50, p95, p99 = (round(quantile(buckets, share) * 1000, 3) for share in (0.50, 0.95, 0.99))
+    p50, p95, p99 = (round((quantile(buckets, share) or 0.0) * 1000, 3) for share in (0.50, 0.95, 0.99))
     return Times(count=count, mean_ms=round(total / count * 1000, 3), p50_ms=p50, p95_ms=p95, p99_ms=p99)
-
-
-def quantile(buckets: Mapping[float, float], share: float) -> float:
-    """The value below which this share of a histogram lies, evened out inside its bucket.
-
-    `buckets` are cumulative counts by upper bound. In the last, open bucket its lower bound is returned.
-    """
-    bounds: Sequence[float] = sorted(buckets)
-    wanted = share * buckets[bounds[-1]]
-    lower, below = 0.0, 0.0
-    for bound in bounds:
-        if buckets[bound] >= wanted and buckets[bound] > below:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (wanted - below) / (buckets[bound] - below)
-        lower, below = bound, buckets[bound]
-    return lower
 
 
 ROUTES = [

@@ -61,14 +61,14 @@ class Templates:
         """Make a fresh database from the template and return its name."""
         template = self.template(declared)
         name = f"wharfd_test_{next(self._numbers)}"
-        self._cluster.psql(
-            "postgres", f"CREATE DATABASE {name} OWNER wharfd_owner TEMPLATE {template} STRATEGY file_copy"
+        self._cluster.tell(
+            f"CREATE DATABASE {name} OWNER wharfd_owner TEMPLATE {template} STRATEGY file_copy"
         )
         return name
 
     def drop(self, name: str) -> None:
         """Throw a database away, whoever is still connected."""
-        self._cluster.psql("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._cluster.tell(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

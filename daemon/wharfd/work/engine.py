@@ -112,4 +112,4 @@ class WorkEngine:
         try:
             self._buried(queue, key, reason)
         except Exception:
-            _log.exception("observer_failed", queue=queue, key=key)
+            _log.exception("observer_failed", queue=queue, row=key)

@@ -87,7 +87,7 @@ class Finisher:
         job.lost = True
         self.drop(job)
         self._queue.counters.lost += 1
-        _log.warning("lease_lost", queue=self._queue.name, key=job.key, attempt=job.attempt)
+        _log.warning("lease_lost", queue=self._queue.name, row=job.key, attempt=job.attempt)
         if job.scope is not None:
             job.scope.cancel()
 
@@ -183,7 +183,7 @@ class Finisher:
                 counters.done += 1
             elif verdict.state == "buried":
                 counters.buried += 1
-                _log.error("work_buried", queue=self._queue.name, key=job.key, reason=verdict.error)
+                _log.error("work_buried", queue=self._queue.name, row=job.key, reason=verdict.error)
                 self._buried(self._queue.name, job.key, verdict.error or "")
             elif verdict.note:
                 counters.retried += 1

@@ -11,6 +11,7 @@ from ..declare import WorkQueue
 CLAIM_LIMIT = 1000  # rows per claim
 KEYS_PER_CLAIM = 1000  # how many keys one fair claim looks at, so that a claim stays short whatever waits
 RECOVER_LIMIT = 1000
+DEATHS_ALLOWED = 10  # a row is not buried for the death of its worker before this many tries
 HISTORY_LIMIT = 20
 
 UNFINISHED = ("ready", "running", "held", "buried")  # what blocks an ordered key; buried only by choice

@@ -72,7 +72,7 @@ class Handling:
             return
         if job.settled:
             if isinstance(end, BaseException) and not isinstance(end, Outcome | LeaseLost):
-                _log.warning("failed_after_commit", queue=job.queue, key=job.key, exc_info=end)
+                _log.warning("failed_after_commit", queue=job.queue, row=job.key, exc_info=end)
             return
         if isinstance(end, LeaseLost) or (isinstance(end, BaseException) and self._halting):
             # Either another row of the batch was lost, or wharfd stops: this one did nothing wrong.

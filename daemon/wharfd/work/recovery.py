@@ -1,7 +1,7 @@
 """Taking back rows whose worker died: at the start, when the lookout sees some, and now and then.
 
 It is one statement and not a job, so nothing can keep it from running. The attempt counts: a row that kills
-its workers is buried like one that keeps failing.
+its workers is buried like one that keeps failing, but not before ten tries.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .retry import spread
 from .trouble import DATABASE_TROUBLE
 from .waking import Bell
 
+DIED = "the worker died: its lease ran out"
 _SPREAD_SECONDS = 2.0  # rows of a dead daemon come back over this time, or a tenth of a short lease
 _log = structlog.get_logger("wharfd.work.recovery")
 
@@ -61,6 +62,8 @@ class Recovery:
         for record in records:
             if record["wharfd_state"] == "buried":
                 queue.counters.buried += 1
-                self._buried(queue.name, key_text(tuple(record)[1:]), "the worker died: its lease ran out")
+                row = key_text(tuple(record)[1:])
+                _log.error("work_buried", queue=queue.name, row=row, reason=DIED)
+                self._buried(queue.name, row, DIED)
         self._bell.ring_in(over)
         return len(records)

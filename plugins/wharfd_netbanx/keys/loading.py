@@ -41,7 +41,7 @@ async def load(ctx: Context, intake: Intake) -> None:
                 )
             )
         except (SecretError, ValueError) as error:
-            ctx.log.error("stored_key_not_usable", key=row["id"], source=row["source"], error=str(error))
+            ctx.log.error("stored_key_not_usable", key_id=row["id"], source=row["source"], error=str(error))
     for name, keys in by_source.items():
         if keys != intake.stored_keys.get(name, []):
             intake.take_keys(name, keys)

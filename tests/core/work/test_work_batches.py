@@ -113,7 +113,7 @@ async def test_what_is_returned_after_commit_changes_nothing(kit):
     async with kit.work(handle):
         assert await kit.settled() == {"done": 1}
     assert (await kit.things.get(key))["attempts"] == 1
-    assert [entry["key"] for entry in kit.logs if entry["event"] == "failed_after_commit"] == [str(key)]
+    assert [entry["row"] for entry in kit.logs if entry["event"] == "failed_after_commit"] == [str(key)]
 
 
 @pytest.mark.parametrize("batch", [1, 10])

@@ -99,7 +99,7 @@ async def test_expired_rows_are_offered_again_at_the_start(kit):
 
 async def test_a_row_that_kills_its_workers_is_buried(kit):
     (key,) = await kit.things.add()
-    await kit.things.set("state = 'running', attempts = 3, claim = 7, lease_until = now()")
+    await kit.things.set("state = 'running', attempts = 10, claim = 7, lease_until = now()")
 
     async def handle(ctx, job):
         raise AssertionError("it must not be tried again")
@@ -109,6 +109,19 @@ async def test_a_row_that_kills_its_workers_is_buried(kit):
     row = await kit.things.get(key)
     assert row["finished_at"] is not None
     assert kit.buried == [("test.things", str(key), "the worker died: its lease ran out")]
+
+
+async def test_a_row_whose_workers_died_for_another_reason_is_not_given_up(kit):
+    """The tests' queue allows three tries; a death is no failure of the row, which may be a payment."""
+    await kit.things.add()
+    await kit.things.set("state = 'running', attempts = 9, claim = 7, lease_until = now()")
+
+    async def handle(ctx, job):
+        assert job.attempt == 10
+
+    async with kit.work(handle):
+        assert await kit.settled() == {"done": 1}
+    assert kit.buried == []
 
 
 async def test_leases_that_run_are_left_alone(kit):

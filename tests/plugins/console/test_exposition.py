@@ -3,7 +3,8 @@
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from wharfd_console.exposition import between, quantile, read
+from wharfd import quantile
+from wharfd_console.exposition import between, read
 
 
 def test_a_reading_sums_what_belongs_together():

@@ -16,6 +16,8 @@ from wharfd_console.live import follow
 from .conftest import ALL, HOSTILE, OPERATOR
 from .test_html import Reader
 
+pytestmark = pytest.mark.slow
+
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 STATIC = Path(wharfd_console.__file__).parent / "static"
 

@@ -13,6 +13,8 @@ import trio
 import wharfd_alerts
 import wharfd_metrics
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(wharfd_metrics.__file__).parent
 DASHBOARD = json.loads((FOLDER / "grafana/wharfd.json").read_text())
 QUERIES = [

@@ -9,11 +9,14 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 
 import wharfd_orders
 from wharfd.db import sql
 from wharfd_orders.store import tally
+
+pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).with_name("worker.py")
 ORDERS = 6000

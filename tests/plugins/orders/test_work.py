@@ -302,7 +302,7 @@ async def test_a_worker_that_died_between_call_and_commit(house, kit, monkeypatc
     mine = Recorder("mine", found=lambda order: Executed("theirs"))
     async with house(mine, config="attempts = 3") as orders:
         last = (await orders.send(kit.lines(2, 50), "?executor=mine&paused=true"))["batchId"]
-        await orders.d.db.owner.execute(CRASH, 3)
+        await orders.d.db.owner.execute(CRASH, 10)  # a death buries no sooner, whatever `attempts` says
         batch = (await orders.send(kit.lines(2), "?executor=mine&paused=true"))["batchId"]
         await orders.d.db.owner.execute(CRASH, 1)
         await orders.act(batch, "resume")

@@ -6,7 +6,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import trio
+
+pytestmark = pytest.mark.slow
 
 PROCESS = Path(__file__).with_name("sender_process.py")
 EVENTS = 12

@@ -12,6 +12,7 @@ import trio
 from ...cache import Cache
 from ...db import sql
 from ...declare import Route
+from ...errors import SecretError
 from ...health import HealthBoard
 from ...http import BoundRoute, NotFound, Request
 from ...http.server import HttpServer
@@ -41,10 +42,10 @@ class _NoSealer:
     """Nothing here is sealed: no route takes an Idempotency-Key."""
 
     async def seal(self, table: str, column: str, row_id: str, plaintext: bytes) -> bytes:
-        raise NotImplementedError("the bench seals nothing")
+        raise SecretError("the bench has no key: nothing of it is sealed")
 
     async def open(self, table: str, column: str, row_id: str, sealed: bytes) -> bytes:
-        raise NotImplementedError("the bench seals nothing")
+        raise SecretError("the bench has no key: nothing of it is sealed")
 
 
 async def run(ground: Ground) -> list[Figure]:

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import trio
 
-from ...db import Transaction, sql
-from ...declare import IngestRoute, WorkQueue
-from ...errors import BenchFailed, OutboundError
+from ...db import sql
+from ...declare import WorkQueue
+from ...errors import OutboundError
 from ...http.outbound import Limits, NetworkPolicy, OutboundClient
-from ...ingest import IngestReply
 from ...work import Batch, Job, RetryAfter
 from ..ground import Ground
 from ..helper import KEY
+from ..offering import Offers
 from ..plan import Figure, figure
 
 _RATE = 200.0
@@ -43,7 +43,7 @@ async def run(ground: Ground) -> list[Figure]:
         f"""UPDATE {schema}.attempts SET status = 200, ended_at = clock_timestamp()
         WHERE delivery = ANY ($1::bigint[]) AND ended_at IS NULL""",
     )
-    waiting: dict[int, trio.Event] = {}
+    offers = Offers()
     limits = Limits(per_destination=ground.plan.at_once)
     policy = NetworkPolicy(allow_networks=("127.0.0.0/8",))
     async with (
@@ -71,8 +71,7 @@ async def run(ground: Ground) -> list[Figure]:
                     nursery.start_soon(send, job)
             async with batch.commit() as tx:
                 await tx.execute(end, [job.row.id for job in sent])
-            for job in sent:
-                waiting[job.row.number].set()
+            offers.worked(job.row.number for job in sent)
 
         queue = WorkQueue(
             name="deliveries",
@@ -82,28 +81,7 @@ async def run(ground: Ground) -> list[Figure]:
             batch=32,
             concurrency=4,
         )
-        async with ground.working(queue) as engine, ground.committing() as committer:
-            hands = engine.work.bound("bench")
-
-            async def store(ctx: Any, tx: Transaction, numbers: list[int]) -> list[IngestReply]:
-                await tx.execute(insert, numbers)
-                hands.wake(tx, "deliveries")
-                return [IngestReply(200, b"")] * len(numbers)
-
-            route = IngestRoute(source="bench", paths=("/bench",), admit=_admit, store=store, spool=False)
-
-            async def one(number: int) -> None:
-                done = waiting[number] = trio.Event()
-                reply = await committer.submit(route, None, number, size=8)
-                if reply.status != 200:
-                    raise BenchFailed(f"a row was answered {reply.status}")
-                await done.wait()
-                del waiting[number]
-
+        async with offers.to(queue, insert, ground) as one:
             rate = ground.rate(_RATE)
             rounds = await ground.offered("delivery", "queued to answered", one, rate)
     return [figure("delivery", "queued to answered", rounds, asked=rate, p99_below_ms=_P99_MS)]
-
-
-def _admit(ctx: Any, delivery: Any) -> IngestReply:
-    return IngestReply(405, b"")  # nothing comes in by HTTP here

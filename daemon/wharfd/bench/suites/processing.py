@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import trio
 
-from ...db import Transaction, sql
-from ...declare import IngestRoute, WorkQueue
-from ...errors import BenchFailed
-from ...ingest import IngestReply
+from ...db import sql
+from ...declare import WorkQueue
 from ...work import Batch
 from ..ground import Ground
+from ..offering import Offers
 from ..plan import Figure, figure
 
 _RATE = 500.0
@@ -34,38 +32,16 @@ async def run(ground: Ground) -> list[Figure]:
         f"""INSERT INTO {schema}.payments (owner, amount, status, created_at)
         SELECT 'processing', n, 'done', now() FROM unnest($1::bigint[]) AS n""",
     )
-    waiting: dict[int, trio.Event] = {}
+    offers = Offers()
 
     async def work(ctx: Any, batch: Batch[Row]) -> None:
         numbers = [job.row.number for job in batch]
         async with batch.commit() as tx:
             await tx.execute(effect, numbers)
-        for number in numbers:
-            waiting[number].set()
+        offers.worked(numbers)
 
     queue = WorkQueue(name="jobs", table=f"{schema}.jobs", row=Row, handler=work, batch=100, concurrency=2)
-    async with ground.working(queue) as engine, ground.committing() as committer:
-        hands = engine.work.bound("bench")
-
-        async def store(ctx: Any, tx: Transaction, numbers: list[int]) -> list[IngestReply]:
-            await tx.execute(insert, numbers)
-            hands.wake(tx, "jobs")
-            return [IngestReply(200, b"")] * len(numbers)
-
-        route = IngestRoute(source="bench", paths=("/bench",), admit=_admit, store=store, spool=False)
-
-        async def one(number: int) -> None:
-            done = waiting[number] = trio.Event()
-            reply = await committer.submit(route, None, number, size=8)
-            if reply.status != 200:
-                raise BenchFailed(f"a row was answered {reply.status}")
-            await done.wait()
-            del waiting[number]
-
+    async with offers.to(queue, insert, ground) as one:
         rate = ground.rate(_RATE)
         rounds = await ground.offered("processing", "committed to worked", one, rate)
     return [figure("processing", "committed to worked", rounds, asked=rate, p99_below_ms=_P99_MS)]
-
-
-def _admit(ctx: Any, delivery: Any) -> IngestReply:
-    return IngestReply(405, b"")  # nothing comes in by HTTP here

@@ -9,6 +9,7 @@ from pathlib import Path
 import tomli
 
 from ...declare import Command
+from ...state import known_config
 from ..client import Client
 from . import (
     bench,
@@ -41,12 +42,18 @@ CORE: tuple[Command, ...] = (
 )
 
 
+def config_of(parsed: argparse.Namespace) -> Path | None:
+    """Return the configuration to look into: the given one, else that of the daemon of this state folder."""
+    return parsed.config or known_config(parsed.state_dir)
+
+
 def client_for(parsed: argparse.Namespace) -> Client:
-    """Return a client for the daemon that the given configuration describes."""
+    """Return a client for the daemon that the configuration describes."""
     bind = "127.0.0.1:8470"
-    if parsed.config is not None and parsed.config.is_file():
+    path = config_of(parsed)
+    if path is not None and path.is_file():
         try:
-            document = tomli.loads(parsed.config.read_text(encoding="utf-8"))
+            document = tomli.loads(path.read_text(encoding="utf-8"))
             bind = str(document.get("http", {}).get("bind", bind))
         except (tomli.TOMLDecodeError, UnicodeDecodeError, AttributeError):
             pass  # `wharfd check` says what is wrong; a client only needs the address
@@ -55,14 +62,16 @@ def client_for(parsed: argparse.Namespace) -> Client:
 
 
 def of_plugins(path: Path | None) -> list[Command]:
-    """Return the commands of the plugins that the configuration enables."""
+    """Return the commands of the plugins that the configuration enables; without one, of all installed."""
     from ...config import configuration_text, load_configuration
-    from ...loading import PluginHost, find_plugins
+    from ...loading import PluginHost, find_plugins, installed_plugins
     from ...registry import collect
 
     configuration = load_configuration(configuration_text(path), os.environ)
+    folder = configuration.core.daemon.plugins_dir
+    wanted = configuration.enabled if path is not None else list(installed_plugins(folder))
     host = PluginHost()
-    found, _ = find_plugins(dict.fromkeys(configuration.enabled), configuration.core.daemon.plugins_dir)
+    found, _ = find_plugins(dict.fromkeys(wanted), folder)
     for plugin in found:
         host.add(plugin)
     registry, _ = collect(host, configuration)

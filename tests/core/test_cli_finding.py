@@ -1,0 +1,68 @@
+"""Which daemon and which configuration a command is for when the line does not say."""
+
+import os
+
+import pytest
+
+from wharfd.cli import main
+from wharfd.state import known_config, own_state_folder
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "wharfd.toml"
+    path.write_text('[http]\nbind = "127.0.0.1:9"\n[plugins.integrations]\n')
+    return path
+
+
+@pytest.fixture
+def state(tmp_path, config):
+    with own_state_folder(tmp_path / "state") as folder:
+        folder.note_config(config)
+    return tmp_path / "state"
+
+
+def test_the_state_folder_tells_the_configuration_of_its_daemon(state, config, capsys, monkeypatch):
+    monkeypatch.delenv("WHARFD_CONFIG", raising=False)
+    assert known_config(state) == config
+    assert main(["--state-dir", str(state), "keys", "list"]) == 69
+    assert "no wharfd answers at http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_given_goes_before_it(state, tmp_path, capsys):
+    given = tmp_path / "other.toml"
+    given.write_text('[http]\nbind = "127.0.0.1:19"\n[plugins.integrations]\n')
+    assert main(["--state-dir", str(state), "--config", str(given), "keys", "list"]) == 69
+    assert "http://127.0.0.1:19" in capsys.readouterr().err
+
+
+def test_the_note_of_a_daemon_without_a_file_or_of_somebody_else_is_not_followed(state, config, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 12345)
+        assert known_config(state) is None
+    config.unlink()
+    assert known_config(state) is None
+    with own_state_folder(state) as folder:
+        folder.note_config(None)
+    assert list(state.glob("config*")) == []
+
+
+def test_without_any_configuration_the_commands_of_every_installed_plugin_are_there(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.delenv("WHARFD_CONFIG", raising=False)
+    code = main(["--state-dir", str(tmp_path), "--url", "http://127.0.0.1:9", "deliveries", "list"])
+    assert code == 69
+    assert "no wharfd answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("mint", "(a plugin's commands are there when"), ("kyes", "did you mean 'keys'?")]
+)
+def test_a_command_that_is_not_there_is_a_sentence_with_a_way_out(state, capsys, word, hint):
+    with pytest.raises(SystemExit) as ended:
+        main(["--state-dir", str(state), word, "list"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"there is no command {word!r}; " in said
+    assert hint in said
