@@ -19,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TABLE = {
+    "engine": ("What `wharfd bench` says of this machine", ""),
     "core": ("Start, stop and idle of a real process", "--rounds 3 --idle 15"),
     "work_engine": ("The work engine beside a bare claim/finish loop", "--rows 20000 --rounds 3"),
     "work_peers": ("The work engine beside procrastinate and pgqueuer", "--rows 20000 --rounds 3"),
@@ -34,6 +35,7 @@ TABLE = {
     "archive": ("Retention: archive, verify, copy, delete, beside a script by hand", ""),
     "webhooks_chain": ("From a provider's webhook to the customer's delivery", "--seconds 7"),
     "webhooks_peers": ("Sustained deliveries beside loops that store nothing", ""),
+    "walks": ("The ways through the docs, line by line", ""),
     "webhooks_holes": ("A tenth of 1,000 endpoints never answers", "--rounds 2 --seconds 8"),
 }
 LONGEST_SECONDS = 420

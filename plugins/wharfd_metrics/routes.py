@@ -294,9 +294,9 @@ def routes() -> list[Route]:
         Route(method="GET", **at("/metrics/aggregate"), handler=aggregate, scope=read, query=AggregateQuery,
               summary="Aggregates by hour or day"),
         Route(method="GET", **at("/database/pool"), handler=show_pool, scope="database:read",
-              summary="The connection pool"),
+              house=True, summary="The connection pool"),
         Route(method="GET", **at("/database/queries"), handler=show_queries, scope="database:read",
-              summary="What statements cost"),
+              house=True, summary="What statements cost"),
         Route(method="POST", **at("/database/publish-metrics"), handler=publish, scope="database:write",
-              summary="Publish this daemon's metrics now"),
+              house=True, summary="Publish this daemon's metrics now"),
     ]  # fmt: skip

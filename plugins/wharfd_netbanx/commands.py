@@ -55,9 +55,6 @@ def _configure_send(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first", type=int, help="number of the first sample; equal numbers are equal events"
     )
-    parser.add_argument(
-        "--url", help="where to send to; the ingest listener of the running daemon if not given"
-    )
 
 
 def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int:
@@ -82,7 +79,7 @@ def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int
         raise WharfdError(f"source {name} has no key in the file; give one with --key")
     names = tuple(arguments.sample) or SAMPLE_NAMES
     plan = Plan(
-        url=arguments.url or find_ingest(client),
+        url=find_ingest(client),
         paths=source.paths,
         names=names,
         count=arguments.count or len(names),

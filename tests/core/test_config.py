@@ -180,8 +180,9 @@ def test_a_bad_override_names_the_variable():
 
 
 def test_the_example_is_toml_and_changes_nothing():
-    text = example_text()
-    assert load_configuration(text.split("## A plugin runs")[0], {}).core == CoreSettings()
+    configuration = load_configuration(example_text(), {})
+    assert configuration.core == CoreSettings()
+    assert configuration.plugins == {}
 
 
 def test_every_option_of_the_example_is_good_when_uncommented():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -122,6 +123,15 @@ async def test_api_keys_are_checked_by_the_authenticator():
         assert (await api.get("/read", token="unknown-key")).status == 401
     assert ("key_1", "/read", 200) in keys.observed
     assert ("key_1", "/write", 403) in keys.observed
+
+
+async def test_what_belongs_to_the_house_is_not_there_for_a_key_of_one_owner():
+    keys = Keys()
+    whole = replace(READ, path="/whole", house=True)
+    async with serve_routes([whole], authenticator=lambda: keys) as api:
+        assert (await api.get("/whole")).status == 200
+        refused = await api.get("/whole", token="reader-key")
+    assert (refused.status, "sees one owner's rows" in refused.json()["detail"]) == (404, True)
 
 
 async def test_a_signed_request_is_checked_with_its_body():

@@ -322,3 +322,7 @@ def test_times_out_of_a_histogram_lie_in_the_right_bucket(values):
 
 def test_a_quantile_beyond_the_last_bound_is_that_bound():
     assert quantile({1.0: 0.0, float("inf"): 5.0}, 0.5) == 1.0
+
+
+def test_nothing_of_it_is_for_a_key_of_one_owner():
+    assert [one.route.path for one in core_routes(None) if one.route.scope and not one.route.house] == []

@@ -17,7 +17,7 @@ from .options import REQUIRED
 from .settings import CoreSettings, PluginSettings
 
 _HEAD = """\
-## wharfd: every option with its default. Written by `make docs`; copy what you change.
+## wharfd: every option with its default. Written by `make docs`; copy what you change, with its heading.
 ## A value may be given as { file = "…" }, { env = "…" } or { credential = "…" } instead of in the open.
 """
 

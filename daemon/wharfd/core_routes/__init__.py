@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..http import BoundRoute
 from . import (
     audit,
@@ -22,7 +24,10 @@ __all__ = ["CoreSources", "core_routes"]
 
 
 def core_routes(sources: CoreSources) -> list[BoundRoute]:
-    """Return the routes of the provider `core`; their handlers get `sources` as context."""
+    """Return the routes of the provider `core`; their handlers get `sources` as context.
+
+    What they show and change is the whole daemon's: a caller that sees one owner's rows finds none of them.
+    """
     routes = [
         *migrations.ROUTES,
         *database.ROUTES,
@@ -36,4 +41,5 @@ def core_routes(sources: CoreSources) -> list[BoundRoute]:
         *audit.ROUTES,
         *secrets.ROUTES,
     ]
-    return [BoundRoute(route, "core", lambda: sources) for route in routes]
+    of_the_house = (replace(route, house=route.scope is not None) for route in routes)
+    return [BoundRoute(route, "core", lambda: sources) for route in of_the_house]

@@ -36,6 +36,7 @@ class Route:
     """One endpoint of the API. The handler is `async def handler(ctx, request) -> Struct | Reply`.
 
     `scope` is what a caller must hold; None opens the route to everybody and is for health and login only.
+    `house=True` is for what belongs to nobody in particular: a caller that sees one owner's rows gets a 404.
     `body` is a msgspec type (decoded and validated before the handler runs), `bytes`, or None; with
     `stream=True` the handler reads `request.stream()` itself in constant memory.
     `query` is a msgspec Struct the query string is converted to. `returns` is documented in OpenAPI.
@@ -48,6 +49,7 @@ class Route:
     path: str
     handler: Handler
     scope: str | None
+    house: bool = False
     aliases: tuple[str, ...] = ()
     body: Any = None
     query: type[Any] | None = None
@@ -72,6 +74,7 @@ class Route:
             self,
             f"scope {self.scope!r} is not area:verb",
         )
+        check(not self.house or self.scope is not None, self, f"{self.path}: house=True needs a scope")
         check(self.cache is None or self.method == "GET", self, f"{self.path}: only a GET can be cached")
         check(
             self.sign_in is None or (self.page and self.method == "GET" and self.sign_in.startswith("/")),

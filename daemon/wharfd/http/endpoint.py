@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..contracts.access import Identity
 from ..declare import Route
 from ..errors import ConfigError, NotReady, Problem, ServiceUnavailable
 from ..ingest import Delivery, Reply
 from .decoding import BodyDecoder, QueryDecoder
-from .problems import Unavailable
+from .problems import Forbidden, NotFound, Unavailable
 from .routing import Router, Taken
 
 
@@ -59,6 +60,18 @@ class Endpoint:
         self.body = BodyDecoder(bound.route.body)
         self.query = QueryDecoder(bound.route.query)
         self.mount: IngestMount | None = None
+
+    def check(self, identity: Identity) -> None:
+        """Raise `Forbidden` or `NotFound` when this caller may not use the route."""
+        scope = self.route.scope
+        if scope is not None and not identity.may(scope):
+            raise Forbidden(
+                f"this needs the scope {scope}, which the caller does not hold",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+                scope=scope,
+            )
+        if self.route.house and identity.owner is not None:
+            raise NotFound("there is nothing here for a caller that sees one owner's rows")
 
     def context(self) -> Any:
         """The plugin's context; raises `Unavailable` (503), naming the plugin, while it is not running."""

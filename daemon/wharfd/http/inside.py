@@ -12,7 +12,7 @@ import trio
 
 from ..contracts.access import Identity
 from .endpoint import Endpoint
-from .problems import Forbidden, NotFound, TimedOut
+from .problems import NotFound, TimedOut
 from .reply import EventStream, Reply, Stream
 from .request import Request
 from .routing import Found, Router
@@ -32,8 +32,7 @@ class InsideApi:
         if not isinstance(found, Found) or found.value.mount is not None:
             raise NotFound(f"there is nothing at {path}")
         endpoint, route = found.value, found.value.route
-        if route.scope is not None and not identity.may(route.scope):
-            raise Forbidden(f"this needs the scope {route.scope}, which the caller does not hold")
+        endpoint.check(identity)
         given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
         request = Request(
             url_path=path,

@@ -23,7 +23,6 @@ from .ingest_mount import answer_delivery
 from .limiting import Limits, take_all
 from .problems import (
     CONTENT_TYPE,
-    Forbidden,
     HttpProblem,
     MethodNotAllowed,
     NotFound,
@@ -135,12 +134,7 @@ class Pipeline:
             identity = arrival.caller.identity
             if identity is ANONYMOUS:
                 raise _sent_to_sign_in(route.sign_in, arrival) if route.sign_in else Unauthorized()
-            if route.scope is not None and not identity.may(route.scope):
-                raise Forbidden(
-                    f"this needs the scope {route.scope}, which the caller does not hold",
-                    headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{route.scope}"'},
-                    scope=route.scope,
-                )
+            endpoint.check(identity)
         identity = arrival.caller.identity
         if route.rate is not None or identity.rate_per_minute is not None:
             name = f"{route.method} {route.path}"

@@ -22,7 +22,7 @@ from wharfd import (
 from ..config import Settings
 from ..minters import find_minter
 from ..store import buyers, claims, intents, lists, watching
-from .shapes import Text, in_dollars, license_in
+from .shapes import Text, in_dollars, license_in, seen_by
 
 Ctx = PluginContext[Settings]
 
@@ -74,8 +74,7 @@ async def retry_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     """Try a mint again now; everything known about it is asked first, so this can never mint twice."""
     license_id = license_in(request.path["licenseId"])
     async with ctx.db.transaction() as tx:
-        if await buyers.locked(tx, license_id) is None:
-            raise NotFound("there is no such license")
+        seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.retry(tx, license_id):
             raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
         await _audit(ctx, tx, request, "mint.retried", license_id, {})
@@ -99,8 +98,7 @@ async def _say(ctx: Ctx, request: Request, action: str, *, theirs: bool) -> dict
     if evm is None or evm.lookup_answer != "logs":
         raise Conflict('a person\'s word counts with lookup_answer = "logs" only; this contract is asked')
     async with ctx.db.transaction() as tx:
-        if await buyers.locked(tx, license_id) is None:
-            raise NotFound("there is no such license")
+        seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.retry(tx, license_id):
             raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
         if await claims.of_others(tx, [tx_hash], license_id) and theirs:
@@ -117,8 +115,7 @@ async def hold_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     license_id = license_in(request.path["licenseId"])
     reason = request.body.reason
     async with ctx.db.transaction() as tx:
-        if await buyers.locked(tx, license_id) is None:
-            raise NotFound("there is no such license")
+        seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.hold(tx, license_id, reason):
             raise Conflict("the mint is not waiting; it can be held in a moment, or it is over")
         await _audit(ctx, tx, request, "mint.held", license_id, {"reason": reason})
@@ -191,20 +188,23 @@ ROUTES = [
     ),
     _route(
         "POST", "/api/v1/mints/{licenseId}/adopt", adopt_mint, "mint:operate",
-        "This transaction made its token", body=Spoken,
+        "This transaction made its token", body=Spoken, house=True,
     ),
     _route(
         "POST", "/api/v1/mints/{licenseId}/disown", disown_mint, "mint:operate",
-        "This transaction made no token of ours", body=Spoken,
+        "This transaction made no token of ours", body=Spoken, house=True,
     ),
     _route(
         "GET", "/api/v1/mint/doctor", examine, "mint:operate", "Look at what minting depends on",
-        timeout_seconds=60,
+        timeout_seconds=60, house=True,
     ),
     _route("GET", "/api/v1/mint/tiers", list_tiers, "mint:read", "What is sold and how much is left"),
-    _route("GET", "/api/v1/mint/payments", list_payments, "mint:operate", "Payments for a person to look at"),
+    _route(
+        "GET", "/api/v1/mint/payments", list_payments, "mint:operate", "Payments for a person to look at",
+        house=True,
+    ),
     _route(
         "POST", "/api/v1/mint/payments/{id}/settle", settle_payment, "mint:operate",
-        "A payment was dealt with",
+        "A payment was dealt with", house=True,
     ),
 ]  # fmt: skip

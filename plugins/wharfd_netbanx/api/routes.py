@@ -29,6 +29,7 @@ def api_routes(settings: Settings) -> list[Route]:
             aliases=("/api/v1/webhooks/queue",),
             handler=queue.get_queue,
             scope="webhook_queue:read",
+            house=True,
             summary="Depth, rates, oldest age, refusals and what was given up",
         ),
         Route(
@@ -37,6 +38,7 @@ def api_routes(settings: Settings) -> list[Route]:
             aliases=("/api/v1/webhooks/queue",),
             handler=queue.change_queue,
             scope="webhook_queue:manage",
+            house=True,
             body=queue.QueueAction,
             summary="Pause, resume, retry one or all that failed, clean up",
         ),

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 import wharfd_mint as plugin
+from wharfd import Secret, sql
 from wharfd.contracts.access import Identity
 from wharfd.contracts.payments import PaymentReceived, PaymentRefunded
 from wharfd.testing.api import serve_routes
 from wharfd_mint.config import Http, Tier
 from wharfd_mint.store import watching
 
-from .conftest import WALLET, WALLET_2, make_settings
+from .conftest import WALLET, WALLET_2, make_evm, make_settings
 
 PLAIN = Http(url="http://127.0.0.1:9/", allow_networks=("127.0.0.0/8",))
 TIERS = {"founder": Tier(cap=2, price=250000), "open": Tier()}
@@ -203,6 +204,15 @@ OWNED = [
     ("PATCH", "/api/buyers/{id}", {"name": "me"}),
     ("POST", "/api/activate-wire", {"licenseId": "NODE-AAAAA"}),
     ("GET", "/api/v1/mints/NODE-AAAAA", None),
+    ("POST", "/api/v1/mints/NODE-AAAAA/hold", {"reason": "wait"}),
+    ("POST", "/api/v1/mints/NODE-AAAAA/retry", None),
+]
+HOUSE = [
+    ("POST", "/api/v1/mints/NODE-AAAAA/adopt", {"txHash": "0x" + "ab" * 32}),
+    ("POST", "/api/v1/mints/NODE-AAAAA/disown", {"txHash": "0x" + "ab" * 32}),
+    ("GET", "/api/v1/mint/doctor", None),
+    ("GET", "/api/v1/mint/payments", None),
+    ("POST", "/api/v1/mint/payments/pay_1/settle", None),
 ]
 
 
@@ -215,7 +225,16 @@ async def test_another_owners_rows_are_not_there(api):
             for token, status in expected.items():
                 answer = await server.request(method, path, json=body, token=token)
                 assert answer.status == status, (method, path, token)
+                if status == 200 and path.endswith(("hold", "retry")):  # and again for the next
+                    await house.set("UPDATE mint.intents SET state = 'ready'")
             assert (await server.request(method, path, json=body)).status == 200
+
+
+async def test_what_is_of_the_house_is_not_there_for_anybodys_key(api):
+    async with api() as (server, house):
+        await house.add(owner="acme")
+        for method, path, body in HOUSE:
+            assert (await server.request(method, path, json=body, token="acme")).status == 404, path
 
 
 async def test_lists_are_filtered_paged_and_owned(api):
@@ -259,6 +278,40 @@ async def test_retry_hold_and_doctor(api):
         assert {one["check"]: one["state"] for one in checks} == {"service": "fail", "mints": "ok"}
         shown = (await server.get("/api/v1/mints/NODE-AAAAA")).json()
         assert shown["transactions"] == []
+
+
+async def test_a_person_says_which_transaction_made_a_token_where_only_the_logs_tell(api):
+    mine, other = "0x" + "AB" * 32, "0x" + "cd" * 32
+    path = "/api/v1/mints/NODE-AAAAA"
+    evm = make_evm("http://127.0.0.1:9/", WALLET_2, Secret("0x" + "11" * 32), lookup_answer="logs")
+    async with api(evm=evm) as (server, house):
+        await house.add()
+        await house.set("UPDATE mint.intents SET state = 'held', trouble = 'which one?'")
+        assert (await server.post(f"{path}/adopt", {"txHash": "0x12"})).status == 422
+        assert (await server.post("/api/v1/mints/NODE-NOONE/adopt", {"txHash": mine})).status == 404
+        assert (await server.post(f"{path}/adopt", {"txHash": mine})).json()["success"] is True
+        assert (await house.mint())["state"] == "ready"
+        await house.set("UPDATE mint.intents SET state = 'held'")
+        assert (await server.post(f"{path}/disown", {"txHash": other})).status == 200
+        taken = await house.db.fetch(sql("said", "SELECT tx_hash, license_id FROM mint.claims ORDER BY 1"))
+        assert [tuple(row) for row in taken] == [(mine.lower(), "NODE-AAAAA"), (other, None)]
+        done = await house.db.fetch(
+            sql(
+                "audited", "SELECT action FROM wharfd.audit WHERE action IN ('mint.adopted', 'mint.disowned')"
+            )
+        )
+        assert [row[0] for row in done] == ["mint.adopted", "mint.disowned"]
+        await house.add("NODE-BBBBB")
+        await house.set("UPDATE mint.intents SET state = 'held'")
+        twice = await server.post("/api/v1/mints/NODE-BBBBB/adopt", {"txHash": mine})
+        assert (twice.status, "made something else" in twice.json()["detail"]) == (409, True)
+
+
+async def test_where_the_contract_can_be_asked_nobody_needs_to_say(api):
+    async with api() as (server, house):
+        await house.add()
+        refused = await server.post("/api/v1/mints/NODE-AAAAA/adopt", {"txHash": "0x" + "ab" * 32})
+        assert (refused.status, "this contract is asked" in refused.json()["detail"]) == (409, True)
 
 
 async def test_buyers_as_csv_go_out_and_come_in(api):

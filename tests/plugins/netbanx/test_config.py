@@ -29,8 +29,9 @@ def source(text):
     return read("[plugins.netbanx.sources.s]\n" + text)
 
 
-def test_the_example_is_read_as_it_stands():
-    settings, problems = read(EXAMPLE)
+def test_the_example_is_read_when_its_tables_and_its_key_are_uncommented():
+    text = re.sub(r"^# (\[plugins\.netbanx(\.sources\.netbanx)?\]|keys = .*)$", r"\1", EXAMPLE, flags=re.M)
+    settings, problems = read(text)
     assert problems == []
     found = settings.sources["netbanx"]
     assert len(found.typed_keys()) == 1
