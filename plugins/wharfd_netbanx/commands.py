@@ -263,18 +263,25 @@ def _add_key(arguments: argparse.Namespace, client: Any, output: Output) -> None
     if arguments.key_encoding:
         body["keyEncoding"] = arguments.key_encoding
     made = client.post(_KEYS, body)["data"]
-    output.line(f"{made['id']} is used from now on")
+    _tell(output, made, f"{made['id']} is used from now on")
 
 
 def _rotate_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:
     body = {"key": _typed_key(), "overlapSeconds": arguments.overlap}
-    made = client.post(f"{_KEYS}/{arguments.key}/rotate", body)["data"]
-    output.line(f"{made['id']} is used from now on; {arguments.key} counts {arguments.overlap} seconds more")
+    made = client.post(f"{_KEYS}/{quote(arguments.key, safe='')}/rotate", body)["data"]
+    old = f"{arguments.key} counts {arguments.overlap} seconds more"
+    _tell(output, made, f"{made['id']} is used from now on; {old}")
 
 
 def _drop_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:
-    client.call("DELETE", f"{_KEYS}/{arguments.key}")
-    output.line(f"{arguments.key} is gone")
+    client.call("DELETE", f"{_KEYS}/{quote(arguments.key, safe='')}")
+    _tell(output, {"id": arguments.key, "dropped": True}, f"{arguments.key} is gone")
+
+
+def _tell(output: Output, what: dict[str, Any], sentence: str) -> None:
+    if output.as_json:
+        output.json(what)
+    output.line(sentence)
 
 
 def _typed_key() -> str:

@@ -10,8 +10,7 @@ import zstandard
 
 import wharfd_retention
 import wharfd_retention.machine
-from wharfd import NotFound, Request, sql
-from wharfd.contracts.access import Identity
+from wharfd import sql
 from wharfd.contracts.archives import COLD
 from wharfd.testing import PluginContract
 from wharfd_retention import cold, routes
@@ -322,11 +321,11 @@ NONSENSE = [
 ]  # fmt: skip
 
 
-async def test_what_makes_no_sense_is_refused_and_a_callers_own_rows_open_nothing(shop):
+async def test_what_makes_no_sense_is_refused(shop):
     async with shop(fill=False) as s:
         for path, body in NONSENSE:
             assert (await s.d.post(path, body)).status in (400, 422), (path, body)
-        owned = Identity("key_1", "key", owner="own_1", scopes=frozenset({"*"}))
-        for route in routes.routes():
-            with pytest.raises(NotFound):
-                await route.handler(s.ctx, Request(identity=owned))
+
+
+def test_a_callers_own_rows_open_nothing_here():
+    assert all(route.house for route in routes.routes())
