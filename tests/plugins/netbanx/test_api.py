@@ -127,6 +127,7 @@ async def test_transactions_accounts_and_analytics_in_the_old_shapes(client):
         method, reference = one["paymentMethod"], one["merchantRefNum"]
         everything = (await c.get("/api/v1/transactions"))["data"]["transactions"]
         by_method = sum(t["paymentMethod"] == method for t in everything)
+        by_reference = sum(t["merchantRefNum"] == reference for t in everything)  # two with its refund
         for query, count in {
             "status=COMPLETED": 7,
             "status=PENDING": 1,
@@ -137,7 +138,7 @@ async def test_transactions_accounts_and_analytics_in_the_old_shapes(client):
             "status=COMPLETED&currency=EUR&type=PAYMENT": 6,
             f"method={method}": by_method,
             "paymentMethod=NEVER_SEEN": 0,
-            f"merchantRefNum={reference}": 1,
+            f"merchantRefNum={reference}": by_reference,
             "startDate=2000-01-01": 9,
             "endDate=2000-01-01": 0,
         }.items():
