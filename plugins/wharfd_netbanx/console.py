@@ -21,7 +21,6 @@ from wharfd.contracts.html import (
     field,
     link,
     moment,
-    more,
     notice,
     number,
     pager,
@@ -33,6 +32,7 @@ from wharfd.contracts.html import (
 )
 
 from .api.origins import EVENTS_PAGE as EVENTS
+from .console_sources import render_sources
 
 DELIVERIES = "/console/webhooks/deliveries"
 _API = "/api/v1/webhook-events"
@@ -157,29 +157,6 @@ async def _deliveries(ctx: Any, request: Request, event: str) -> Html:
     trace = found["traceId"]
     follow = link("All of this trace", address(DELIVERIES, trace=trace), class_="button") if trace else ""
     return card(title, listed, actions=follow)
-
-
-async def render_sources(ctx: Any, request: Request) -> Html:
-    """List the sources, their keys by name, and when each was last heard of."""
-    found = await ask(ctx, request, "/api/v1/webhook-sources")
-    rows = [
-        (
-            link(one["name"], address(EVENTS, source=one["name"])),
-            one["scheme"],
-            tag("span", *(tag("div", code(path)) for path in one["paths"])),
-            moment(one["lastEventAt"], "never"),
-            ", ".join([*one["keys"], *one["storedKeys"]]) or badge("none", "bad"),
-            more(f"{len(one['lastRefusals'])} refused", pretty(one["lastRefusals"]))
-            if one["lastRefusals"]
-            else "",
-            tag("span", *(tag("div", remark) for remark in one["remarks"])),
-        )
-        for one in found["sources"]
-    ]
-    columns = ["Source", "Scheme", "Paths", "Last event", "Keys", "Refusals", Column("Remarks", wide=True)]
-    listed = table("Sources", columns, rows, nothing="No source is configured; see [plugins.netbanx.sources]")
-    off = notice("Signatures are not checked: signature validation is switched off", "bad")
-    return stack("" if found["signatureValidation"] else off, card("Sources", listed))
 
 
 PAGES = [

@@ -96,6 +96,7 @@ async def render_deliveries(ctx: Any, request: Request) -> Html:
         return await _delivery(ctx, request, chosen)
     given = {name: wanted(request, name) for name in ("status", "event", "webhookId")}
     trace = wanted(request, "trace")
+    page: dict[str, Any]
     if trace:
         page = {"items": await _of_trace(ctx, request, trace, given)}
     else:
