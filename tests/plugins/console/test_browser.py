@@ -112,6 +112,7 @@ async def a_key_is_typed_and_a_new_pair_is_seen_once(tab, d, integration):
     assert not await tab.run(f"document.documentElement.outerHTML.includes({SECRET!r})")
     assert not await tab.run("[...document.querySelectorAll('[name=key]')].some((field) => field.value)")
     assert not [url for url in tab.requests if "key=" in url]
+    assert await tab.run(NAMELESS) == await tab.run(CONTRAST) == []
     (key,) = (await d.get("/api/v1/webhook-secrets")).json()["data"]["secrets"]
     assert (key["source"], key["isActive"]) == ("netbanx", True)
 
@@ -123,6 +124,7 @@ async def a_key_is_typed_and_a_new_pair_is_seen_once(tab, d, integration):
     pair = await tab.run(
         "[...document.querySelectorAll('#secrets dt, #secrets dd')].map((e) => e.textContent).join(' ')"
     )
+    assert await tab.run(NAMELESS) == await tab.run(CONTRAST) == []
     shown = (await d.get(f"/api/v1/integrations/{integration}")).json()
     assert pair.startswith("apiKey " + shown["apiKey"].removesuffix("…"))
     assert " apiSecret " in pair
