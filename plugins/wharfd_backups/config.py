@@ -62,7 +62,10 @@ class Settings:
         None, help="folder for drills and mounts; by default in the state folder", example='"/var/tmp/wharfd"'
     )
     mount_for: timedelta = option(timedelta(hours=4), help="how long a mounted backup stays")
-    compression: int = option(3, help="level of zstd, 1 to 19")
+    pace: float = option(
+        50.0, help="megabytes a second that backups and drills move, so that they slow nobody; 0 for no limit"
+    )
+    compression: int = option(1, help="level of zstd, 1 to 19; 3 takes twice the time and saves nothing")
 
     def __post_init__(self) -> None:
         for name in ("daily_at", "drill_at"):
@@ -77,6 +80,8 @@ class Settings:
                 raise ValueError(f"csv_tables: {error}") from None
         if not 1 <= self.compression <= 19:
             raise ValueError("compression: between 1 and 19")
+        if self.pace and not 1 <= self.pace <= 100_000:
+            raise ValueError("pace: 0, or between 1 and 100000")
         if self.archive_every < timedelta(seconds=1):
             raise ValueError("archive_every: at least one second")
         try:

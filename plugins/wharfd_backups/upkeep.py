@@ -13,6 +13,7 @@ from wharfd.contracts.database import DATABASE_SERVER, DatabaseServer
 
 from .config import Settings
 from .engine.keyring import Keyring, open_keyring
+from .engine.pacing import Pace
 from .engine.programs import ProgramFailed, Programs, programs_of
 from .engine.receiving import Receiver
 from .engine.storehouse import Storehouse
@@ -52,6 +53,10 @@ class Keeper:
     def incoming(self) -> Path:
         """The folder of the log as it is received."""
         return self.state_dir / "incoming"
+
+    def pace(self) -> Pace:
+        """Return how fast the next errand may go."""
+        return Pace(self.settings.pace * 1e6)
 
     def openable(self, entries: list[Entry]) -> list[Entry]:
         """Return the backups that the identity here opens; after a change of keys the old ones are left out.

@@ -117,10 +117,13 @@ async def _backup(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any
     file = ctx.services.find(CONFIGURATION_FILE)
     text = None if file is None else await trio.to_thread.run_sync(file.harmless)
     order = order_of(keeper, begun.id, begun.reason, note=begun.asked.get("note", ""), text=text)
-    began = trio.current_time()
-    entry = await take(
-        order, keeper.storehouse, keeper.programs, keeper.dsn, hear=news.hear, passed=news.passed
-    )
+    began, pace = trio.current_time(), keeper.pace()
+
+    def passed(size: int) -> None:
+        news.passed(size)
+        pace.passed(size)
+
+    entry = await take(order, keeper.storehouse, keeper.programs, keeper.dsn, hear=news.hear, passed=passed)
     seconds = trio.current_time() - began
     ctx.metrics["last_success_timestamp_seconds"].labels("backup").set(entry.finished_at.timestamp())
     ctx.metrics["duration_seconds"].labels("backup").set(seconds)
@@ -213,6 +216,7 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
         keeper.scratch,
         aim,
         rehearse=None if rehearsal is None else rehearsal.rehearse,
+        pace=keeper.pace(),
         hear=news.hear,
     )
     note_drill(ctx, report)

@@ -12,7 +12,7 @@ from .minters import evm_of
 from .store import ledger, watching
 
 _WEI = 10**18
-RUNBOOK = "docs/runbooks/payment-taken-mint-failed.md"
+RUNBOOK = "docs/runbooks/stuck-mint.md"
 
 
 async def find_without_token(ctx: PluginContext[Settings]) -> list[Finding]:

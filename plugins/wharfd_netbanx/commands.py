@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import sys
 import threading
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -214,6 +216,17 @@ def _configure_sources(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("schemes", help="list the signature schemes there are")
     one = actions.add_parser("explain", help="say which settings fit a stored delivery")
     one.add_argument("event", help="evt_…")
+    one = actions.add_parser("keys", help="list the stored keys; never the keys themselves")
+    one.add_argument("--source")
+    one = actions.add_parser("add-key", help="store a key, read from standard input, sealed")
+    one.add_argument("source", help="a source that has stored_keys")
+    one.add_argument("--name", default="default", help="what to call it (default)")
+    one.add_argument("--key-encoding", help="base64, utf8 or hex; the source's own if not given")
+    one = actions.add_parser("rotate-key", help="store the next version of a key, read from standard input")
+    one.add_argument("key", help="whs_…")
+    one.add_argument("--overlap", type=int, default=86400, help="seconds the old one still counts (a day)")
+    one = actions.add_parser("drop-key", help="throw a stored key away")
+    one.add_argument("key", help="whs_…")
 
 
 def _sources(arguments: argparse.Namespace, client: Any) -> int:
@@ -230,6 +243,55 @@ def _sources(arguments: argparse.Namespace, client: Any) -> int:
         rows = [{**one, "fits": "yes" if one["fits"] else "no"} for one in found["findings"]]
         output.table(rows, ["fits", "sentence", "settings"])
         return 0
+    if arguments.action in _KEY_ACTIONS:
+        _KEY_ACTIONS[arguments.action](arguments, client, output)
+        return 0
     rows = client.get("/api/v1/webhook-sources")["sources"]
     output.table(rows, ["name", "scheme", "paths", "keys", "storedKeys", "lastEventAt"], empty="no source")
     return 0
+
+
+def _list_keys(arguments: argparse.Namespace, client: Any, output: Output) -> None:
+    query = {"source": arguments.source} if arguments.source else {}
+    rows = client.get(_KEYS, **query)["data"]["secrets"]
+    columns = ["id", "endpoint", "name", "keyVersion", "isActive", "validUntil", "usageCount", "lastUsedAt"]
+    output.table(rows, columns, empty="no key is stored")
+
+
+def _add_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:
+    body = {"source": arguments.source, "name": arguments.name, "key": _typed_key()}
+    if arguments.key_encoding:
+        body["keyEncoding"] = arguments.key_encoding
+    made = client.post(_KEYS, body)["data"]
+    _tell(output, made, f"{made['id']} is used from now on")
+
+
+def _rotate_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:
+    body = {"key": _typed_key(), "overlapSeconds": arguments.overlap}
+    made = client.post(f"{_KEYS}/{quote(arguments.key, safe='')}/rotate", body)["data"]
+    old = f"{arguments.key} counts {arguments.overlap} seconds more"
+    _tell(output, made, f"{made['id']} is used from now on; {old}")
+
+
+def _drop_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:
+    client.call("DELETE", f"{_KEYS}/{quote(arguments.key, safe='')}")
+    _tell(output, {"id": arguments.key, "dropped": True}, f"{arguments.key} is gone")
+
+
+def _tell(output: Output, what: dict[str, Any], sentence: str) -> None:
+    if output.as_json:
+        output.json(what)
+    output.line(sentence)
+
+
+def _typed_key() -> str:
+    """Read a key from where neither the list of processes nor the shell's history shows it."""
+    if sys.stdin.isatty():
+        return getpass.getpass("key: ")
+    if not (key := sys.stdin.readline().strip()):
+        raise WharfdError("no key on standard input; write: wharfd sources add-key SOURCE < FILE")
+    return key
+
+
+_KEYS = "/api/v1/webhook-secrets"
+_KEY_ACTIONS = {"keys": _list_keys, "add-key": _add_key, "rotate-key": _rotate_key, "drop-key": _drop_key}

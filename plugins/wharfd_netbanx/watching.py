@@ -17,6 +17,7 @@ BACKLOG = 100
 FAILURE_SHARE = 0.10
 _REFUSED_PER_HOUR = 100
 _SPOOLED_LATELY = timedelta(minutes=10)
+_OLD_KEY_LATELY = timedelta(hours=1)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LOOK_BACK = timedelta(days=14)
 
@@ -72,6 +73,14 @@ def alert_rules(settings: Settings) -> list[AlertRule]:
             check=find_spooled,
             every_seconds=30,
             runbook=f"{runbook}#deliveries-are-in-the-spool",
+        ),
+        AlertRule(
+            name="old_key",
+            summary="A provider still signs with an old key",
+            check=find_old_keys,
+            severity="info",
+            every_seconds=300,
+            runbook=f"{runbook}#a-provider-signs-with-an-old-key",
         ),
         AlertRule(
             name="validation_off",
@@ -131,6 +140,16 @@ async def find_spooled(ctx: Context) -> list[Finding]:
         return []
     text = f"PostgreSQL was away: {intake.spooled} deliveries went to the spool, the last at {at:%H:%M} UTC"
     return [Finding(text, value=intake.spooled)]
+
+
+async def find_old_keys(ctx: Context) -> list[Finding]:
+    """Find keys a provider signed with a moment ago although a newer one is active."""
+    intake: Intake = ctx.state["intake"]
+    return [
+        Finding(f"{source} signed with the old key {key_id} at {at:%H:%M} UTC", f"{source}/{key_id}")
+        for (source, key_id), at in sorted(intake.old_keys.items())
+        if ctx.now() - at <= _OLD_KEY_LATELY
+    ]
 
 
 async def find_conflicts(ctx: Context) -> list[Finding]:

@@ -31,6 +31,7 @@ from .model import Gate, Policy
 from .store import Unit
 from .tables import FETCH, declare_rows, facts
 
+PURPOSE = "retention.archives"  # of the key that manifests are signed with
 _WAITING_BATCHES = 4
 _LOT = 1000
 

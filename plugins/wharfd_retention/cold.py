@@ -1,4 +1,4 @@
-"""Reading the archive: rows of a time, a search, and putting them back beside their table."""
+"""Reading the archive: rows of a time, and a search."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import msgspec
 
 from wharfd import PluginContext, WharfdError
 
-from . import store, tables
-from .archiving import Archive, Manifest, lots
+from . import store
+from .archiving import PURPOSE, Archive, Manifest, lots
 from .config import Settings
-from .nightly import PURPOSE
 from .store import Unit
 
 Context = PluginContext[Settings]
@@ -81,19 +80,3 @@ async def search(
     finally:
         await rows.aclose()  # type: ignore[attr-defined]
     return found
-
-
-async def restore(ctx: Context, unit: Unit) -> tuple[str, int]:
-    """Put an archive's rows into a table of this plugin's schema, made like the one they came from.
-
-    Doing it again gives the same. Raises `ArchiveDamaged`, and leaves no table then.
-    """
-    manifest = await trusted(ctx, unit)
-    target, count = f"retention.rehydrated_{unit.id}", 0
-    async with ctx.db.owner.transaction() as tx:
-        await tx.execute(tables.drop_if_there(target))
-        await tables.make_like(tx, unit.source, target)
-        async with lots(archive_of(ctx), manifest) as lines:
-            async for lot in lines:
-                count += await tables.refill(tx, unit.source, target, lot)
-    return target, count

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from wharfd import Client, Command, Output
 
 _LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 610.0
 _OUTCOME = [
     "rule",
     "rows",
@@ -41,6 +42,10 @@ def _configure_retention(parser: argparse.ArgumentParser) -> None:
     hold.add_argument("--until", help="when it ends, such as 2027-06-30T00:00:00Z")
     release = actions.add_parser("release", help="end a legal hold")
     release.add_argument("id")
+    back = actions.add_parser("put-back", help="put a month that is out, and not dropped yet, into its table")
+    back.add_argument("id", help="arc_…, as wharfd archive list shows it")
+    back.add_argument("--reason", required=True)
+    back.add_argument("--until", help="no run takes it before, such as 2027-06-30T00:00:00Z; 30 days without")
 
 
 def _retention(arguments: argparse.Namespace, client: Client) -> int:
@@ -71,8 +76,12 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         output.facts(
             client.post(f"{at}/holds", {**body, "key": arguments.key, "expires_at": arguments.until})
         )
-    else:
+    elif arguments.action == "release":
         output.facts(client.call("DELETE", f"{at}/holds/{quote(arguments.id, safe='')}").json())
+    else:
+        asked = {"reason": arguments.reason, "until": arguments.until}
+        path = f"/api/v1/archive/{quote(arguments.id, safe='')}/put-back"
+        output.facts(_patiently(client, path, asked))
     return 0
 
 
@@ -99,6 +108,10 @@ def _configure_archive(parser: argparse.ArgumentParser) -> None:
     query.add_argument("--limit", type=int, default=100)
     restore = actions.add_parser("restore", help="put an archive's rows into a table beside their own")
     restore.add_argument("id")
+    restore.add_argument("--until", help="when that table goes, such as 2027-06-30T00:00:00Z")
+    actions.add_parser("rehydrated", help="list the tables that were made so, and when they go")
+    drop = actions.add_parser("drop", help="drop such a table; the archive stays")
+    drop.add_argument("id")
 
 
 def _archive(arguments: argparse.Namespace, client: Client) -> int:
@@ -112,6 +125,7 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
             "state",
             "rows",
             "deleted",
+            "stays_until",
             "first_at",
             "last_at",
             "error",
@@ -121,15 +135,30 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
     elif arguments.action == "query":
         body = {"table": arguments.table, "first": arguments.first, "last": arguments.last}
         wanted = dict(_pair(text) for text in arguments.where)
-        answer = client.post("/api/v1/archive/query", {**body, "where": wanted, "limit": arguments.limit})
+        asked = {**body, "where": wanted, "limit": arguments.limit}
+        answer = _patiently(client, "/api/v1/archive/query", asked)
         if output.as_json:
             output.json(answer["rows"])
             return 0
         for row in answer["rows"]:
             output.line(json.dumps(row))
+    elif arguments.action == "restore":
+        asked = {"until": arguments.until}
+        path = f"/api/v1/archive/{quote(arguments.id, safe='')}/restore"
+        output.facts(_patiently(client, path, asked))
+    elif arguments.action == "rehydrated":
+        rows = client.get("/api/v1/archive/rehydrated")["rehydrated"]
+        columns = ["id", "relation", "source", "rows", "made_by", "made_at", "ends_at"]
+        output.table(rows, columns, empty="nothing lies beside its table")
     else:
-        output.facts(client.post(f"/api/v1/archive/{quote(arguments.id, safe='')}/restore"))
+        path = f"/api/v1/archive/rehydrated/{quote(arguments.id, safe='')}"
+        output.facts(client.call("DELETE", path).json())
     return 0
+
+
+def _patiently(client: Client, path: str, body: dict[str, Any]) -> Any:
+    """POST and wait as long as the daemon itself does: a large archive takes minutes to read."""
+    return client.call("POST", path, body, timeout=_PATIENCE_SECONDS).json()
 
 
 def _pair(text: str) -> tuple[str, Any]:

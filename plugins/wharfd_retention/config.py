@@ -58,6 +58,9 @@ class Settings:
     pause_ms: int = option(20, help="wait between two such statements")
     max_share: float = option(0.5, help="stop when more than this share of a table would go")
     max_factor: float = option(10.0, help="stop when more than this many times the usual would go")
+    rehydrated_for: timedelta = option(
+        timedelta(days=14), help="how long archived rows stay that were put beside their table"
+    )
     check_archives: int = option(50, help="archives read back each night, those longest ago first; 0 none")
     compression: int = option(6, help="level of zstd, 1 to 19")
 
@@ -74,6 +77,8 @@ class Settings:
             raise ValueError("batch_rows: between 1 and 10000, and unit_rows between 1 and 1000000")
         if not 0 < self.max_share <= 1 or self.max_factor < 1:
             raise ValueError("max_share: between 0 and 1, and max_factor at least 1")
+        if self.rehydrated_for < timedelta(hours=1):
+            raise ValueError("rehydrated_for: at least one hour")
         if not 0 <= self.check_archives <= 100_000:
             raise ValueError("check_archives: between 0 and 100000")
         if not 1 <= self.compression <= 19:

@@ -153,16 +153,31 @@ async def render_archive(ctx: Any, request: Request) -> Html:
             moment(one["first_at"]),
             moment(one["last_at"]),
             code(one["id"]),
+            _back(request, one),
             one["error"] or "",
         )
         for one in units
     ]
     columns = ["Planned", "Table", "State", "Kept", Column("Rows", right=True), "First row", "Last row", "Id"]
+    columns.append("")
     listed = table(
         "Archive", [*columns, Column("Error", wide=True)], rows, nothing="Nothing was archived yet"
     )
     older = units[-1]["planned_at"] if len(units) == _PAGE else None
     return card("Archive", form, listed, pager(ARCHIVE, older, table=chosen))
+
+
+def _back(request: Request, unit: dict[str, Any]) -> Html | str:
+    """Offer to put a month back while it can be, and an archive beside its table."""
+    at, why = f"/api/v1/archive/{unit['id']}", {"reason": "asked for in the console"}
+    if unit["state"] == "detached":
+        return action(
+            request.identity, _WRITE, "Put back", f"{at}/put-back", body=why,
+            confirm=f"Put {unit['part']} back into its table? No run takes it for 30 days.",
+        )  # fmt: skip
+    if unit["state"] == "dropped" and unit["archive"]:
+        return action(request.identity, _WRITE, "Restore beside", f"{at}/restore", body={})
+    return ""
 
 
 PAGES = [

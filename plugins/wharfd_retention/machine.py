@@ -130,6 +130,10 @@ async def _drop(machine: Machine, unit: Unit, policy: Policy, shape: Shape) -> N
     assert unit.part is not None
     if not await machine.db.fetchval(store.GRACE_OVER, unit.id, machine.grace):
         return
+    if await tables.is_attached(machine.db, unit.source, unit.part):
+        raise KeptBack(
+            f"{unit.part} was attached again by hand; wharfd retention put-back {unit.id} keeps it"
+        )
     if unit.archive:  # it has lain there for days since it was read back
         await _check_places(machine, unit)
         await trio.to_thread.run_sync(machine.archive.verify, await manifest_of(machine, unit))

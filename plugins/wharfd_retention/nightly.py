@@ -14,15 +14,15 @@ import trio
 from wharfd import PluginContext, RetentionRule, Transaction, WharfdError, new_id, partitions_of
 
 from . import store, tables
-from .archiving import Archive, Manifest
+from .archiving import PURPOSE, Archive, Manifest
 from .checking import check_archives
 from .config import Settings
 from .machine import KeptBack, Machine, advance
 from .model import Policy, Shape, gate, months_to_go, policies, why_no_clock, why_stop
+from .rehydrating import drop, drop_ended
 from .store import Unit
 
 Context = PluginContext[Settings]
-PURPOSE = "retention.archives"
 TROUBLE = (WharfdError, OSError, asyncpg.PostgresError)  # what stops one rule and leaves the others be
 _LOTS_A_NIGHT = 200
 
@@ -113,6 +113,8 @@ async def go(
         ctx.log.warning("retention_override_of_no_rule", rule=name)
     if not dry:
         await check_archives(ctx, machine, ctx.settings.check_archives)
+        for relation in await drop_ended(ctx):
+            ctx.log.info("rehydrated_dropped", table=relation)
     for policy in wanted:
         outcome = Outcome(policy.name, policy.table)
         outcomes.append(outcome)
@@ -144,6 +146,10 @@ async def _rule(
         return
     if not dry:
         for unit in await store.open_units(db, policy.name):
+            if unit.part and unit.stays_until is not None and unit.stays_until > now:
+                await tables.attach(db, unit.source, unit.part)  # where that was cut short
+                outcome.said.append(f"{unit.part} was put back and stays until {unit.stays_until:%Y-%m-%d}")
+                continue
             await _advance(ctx, machine, unit, policy, shape, outcome)
     outcome.cutoff = cutoff = policy.cutoff(now)
     plan = _plan_months if policy.partitioned else _plan_rows
@@ -258,6 +264,7 @@ async def _forget_cold(ctx: Context, machine: Machine, policy: Policy) -> None:
         unit = Unit(**dict(row))
         manifest = msgspec.convert(unit.manifest, type=Manifest)
         await trio.to_thread.run_sync(machine.archive.forget, manifest)
+        await drop(ctx, unit.id, actor="retention")
         async with machine.db.transaction() as tx:
             await tx.execute(store.CLEARED, unit.id)
             await ctx.audit.record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import trio
 
 from wharfd import BadRequest, NotFound, PluginContext, Request, Route, new_id
 
-from . import cold, store, work
+from . import cold, rehydrating, returning, store, work
 from .config import Settings
 from .model import Hold
 from .nightly import policies_of
@@ -20,6 +21,7 @@ Context = PluginContext[Settings]
 _READ, _WRITE = "retention:read", "retention:write"
 _TABLE = re.compile(r"^([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*|\*)$")
 _WAIT_SECONDS = 20.0
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.01, 0.25
 _OPEN = ("waiting", "running")
 _OLD_NAMES = {"backfill": "backfill_jobs"}  # what the old system called them
 
@@ -47,6 +49,32 @@ class AskHold(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError("reason must have 3 to 1000 characters")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             raise ValueError("expires_at needs its zone")
+
+
+class AskRestore(msgspec.Struct, forbid_unknown_fields=True):
+    """Ask for archived rows beside their table; without `until` they stay for `rehydrated_for`."""
+
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _with_zone(self.until)
+
+
+class AskPutBack(msgspec.Struct, forbid_unknown_fields=True):
+    """Ask for a month back in its table; without `until` no run takes it for 30 days."""
+
+    reason: str
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not 3 <= len(self.reason) <= 1000:
+            raise ValueError("reason must have 3 to 1000 characters")
+        _with_zone(self.until)
+
+
+def _with_zone(until: datetime | None) -> None:
+    if until is not None and until.tzinfo is None:
+        raise ValueError("until needs its zone")
 
 
 class Search(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,14 +105,8 @@ class UnitsQuery(msgspec.Struct):
             raise ValueError("limit must be between 1 and 500")
 
 
-def _see_everything(request: Request) -> None:
-    if request.owner is not None:
-        raise NotFound("there is nothing here for a caller that sees one owner's rows")
-
-
 async def policies(ctx: Context, request: Request) -> dict[str, Any]:
     """List the policies that hold."""
-    _see_everything(request)
     found, strangers = policies_of(ctx)
     return {
         "policies": [
@@ -97,13 +119,14 @@ async def policies(ctx: Context, request: Request) -> dict[str, Any]:
 
 async def run(ctx: Context, request: Request) -> dict[str, Any]:
     """Ask for a run and wait for it a while."""
-    _see_everything(request)
     body = request.body or AskRun()
     run_id = await work.ask(ctx, request.identity.subject, dry=body.dry_run, forced=body.force)
     with trio.move_on_after(_WAIT_SECONDS):
         # Another daemon may carry it out: its row alone tells.
-        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:  # noqa: ASYNC110
-            await trio.sleep(0.1)
+        pause = _FIRST_LOOK_SECONDS
+        while (found := await store.get_run(ctx.db, run_id)) and found.state in _OPEN:
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK_SECONDS)
     found = await store.get_run(ctx.db, run_id)
     assert found is not None
     messages = {
@@ -133,13 +156,11 @@ def _old_shape(result: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 async def runs(ctx: Context, request: Request) -> dict[str, Any]:
     """List the newest runs."""
-    _see_everything(request)
     return {"runs": [msgspec.to_builtins(one) for one in await store.runs(ctx.db, 50)]}
 
 
 async def get_run(ctx: Context, request: Request) -> dict[str, Any]:
     """Show a run, rule by rule."""
-    _see_everything(request)
     found = await store.get_run(ctx.db, request.path["id"])
     if found is None:
         raise NotFound(f"there is no run {request.path['id'][:80]!r}")
@@ -148,13 +169,11 @@ async def get_run(ctx: Context, request: Request) -> dict[str, Any]:
 
 async def holds(ctx: Context, request: Request) -> dict[str, Any]:
     """List the legal holds."""
-    _see_everything(request)
     return {"holds": [msgspec.to_builtins(one) for one in await store.all_holds(ctx.db)]}
 
 
 async def hold(ctx: Context, request: Request) -> dict[str, Any]:
     """Add a legal hold; it counts from the commit on, also for a run that is at work."""
-    _see_everything(request)
     body: AskHold = request.body
     wanted = Hold(id=new_id("hold"), table=body.table, owner=body.owner, key=body.key)
     who = request.identity.subject
@@ -167,7 +186,6 @@ async def hold(ctx: Context, request: Request) -> dict[str, Any]:
 
 async def release(ctx: Context, request: Request) -> dict[str, Any]:
     """End a legal hold."""
-    _see_everything(request)
     hold_id, who = request.path["id"], request.identity.subject
     async with ctx.db.transaction() as tx:
         if not await store.release(tx, hold_id, who):
@@ -178,7 +196,6 @@ async def release(ctx: Context, request: Request) -> dict[str, Any]:
 
 async def units(ctx: Context, request: Request) -> dict[str, Any]:
     """List what was archived or deleted."""
-    _see_everything(request)
     query: UnitsQuery = request.query
     found = await store.units(ctx.db, query.table, query.before, query.limit)
     return {"archives": [msgspec.to_builtins(unit) for unit in found]}
@@ -186,7 +203,6 @@ async def units(ctx: Context, request: Request) -> dict[str, Any]:
 
 async def search(ctx: Context, request: Request) -> dict[str, Any]:
     """Search the archive by streaming through it."""
-    _see_everything(request)
     body: Search = request.body
     if body.first >= body.last:
         raise BadRequest("first must be before last")
@@ -196,31 +212,58 @@ async def search(ctx: Context, request: Request) -> dict[str, Any]:
 
 async def restore(ctx: Context, request: Request) -> dict[str, Any]:
     """Put an archive's rows into a table beside, to look at or to copy from."""
-    _see_everything(request)
     unit = await store.get(ctx.db, request.path["id"])
-    if unit is None or not unit.archive:
+    if unit is None or not unit.archive or unit.manifest is None:
         raise NotFound(f"there is no archive {request.path['id'][:80]!r}")
-    table, count = await cold.restore(ctx, unit)
-    async with ctx.db.transaction() as tx:
-        await ctx.audit.record(
-            tx, actor=request.identity.subject, action="retention.restored", subject=unit.id,
-            detail={"table": table, "rows": count},
-        )  # fmt: skip
-    return {"table": table, "rows": count}
+    body: AskRestore = request.body or AskRestore()
+    await _future(ctx, body.until)
+    made = await rehydrating.restore(ctx, unit, until=body.until, actor=request.identity.subject)
+    return {"table": made.relation, "rows": made.rows, "until": made.ends_at}
+
+
+async def rehydrated(ctx: Context, request: Request) -> dict[str, Any]:
+    """List what lies beside its table, and until when."""
+    return {"rehydrated": [msgspec.to_builtins(one) for one in await rehydrating.listed(ctx.db)]}
+
+
+async def drop(ctx: Context, request: Request) -> dict[str, Any]:
+    """Drop what lies beside its table; the archive stays."""
+    dropped = await rehydrating.drop(ctx, request.path["id"], actor=request.identity.subject)
+    if dropped is None:
+        raise NotFound(f"nothing of {request.path['id'][:80]!r} lies beside its table")
+    return {"dropped": dropped}
+
+
+async def put_back(ctx: Context, request: Request) -> dict[str, Any]:
+    """Put a month that is out of its table, and not dropped yet, back into it."""
+    body: AskPutBack = request.body
+    await _future(ctx, body.until)
+    unit, until = await returning.put_back(
+        ctx, request.path["id"], reason=body.reason, until=body.until, actor=request.identity.subject
+    )
+    return {"month": unit.part, "table": unit.source, "until": until}
+
+
+async def _future(ctx: Context, until: datetime | None) -> None:
+    now, _ = await store.clock(ctx.db)
+    if until is not None and until <= now:
+        raise BadRequest("until lies in the past")
 
 
 def routes() -> list[Route]:
     """Return the endpoints."""
+    route = partial(Route, house=True)  # what is kept and archived is of every owner
     at = "/api/v1/retention"
     gets: list[tuple[str, Any, str]] = [
         (f"{at}/policies", policies, "How long rows are kept"),
         (f"{at}/runs", runs, "The newest runs"),
         (f"{at}/runs/{{id}}", get_run, "One run, rule by rule"),
         (f"{at}/holds", holds, "The legal holds"),
+        ("/api/v1/archive/rehydrated", rehydrated, "What lies beside its table"),
     ]
     return [
-        *(Route(method="GET", path=p, handler=h, scope=_READ, summary=words) for p, h, words in gets),
-        Route(
+        *(route(method="GET", path=p, handler=h, scope=_READ, summary=words) for p, h, words in gets),
+        route(
             method="POST",
             path="/api/v1/monitoring/retention/run",
             aliases=("/api/monitoring/retention/run", f"{at}/runs"),
@@ -229,23 +272,31 @@ def routes() -> list[Route]:
             body=AskRun | None,
             summary="Run retention; with dry_run it only reports",
         ),
-        Route(
+        route(
             method="POST", path=f"{at}/holds", handler=hold, scope=_WRITE, body=AskHold, status=201,
             summary="Hold rows back from deletion",
         ),
-        Route(
+        route(
             method="DELETE", path=f"{at}/holds/{{id}}", handler=release, scope=_WRITE, summary="End a hold"
         ),
-        Route(
+        route(
             method="GET", path="/api/v1/archive", handler=units, scope=_READ, query=UnitsQuery,
             summary="What was archived",
         ),
-        Route(
+        route(
             method="POST", path="/api/v1/archive/query", handler=search, scope=_READ, body=Search,
             timeout_seconds=300, summary="Search the archive",
         ),
-        Route(
+        route(
             method="POST", path="/api/v1/archive/{id}/restore", handler=restore, scope=_WRITE,
-            timeout_seconds=600, summary="Put archived rows beside their table",
+            body=AskRestore | None, timeout_seconds=600, summary="Put archived rows beside their table",
+        ),
+        route(
+            method="DELETE", path="/api/v1/archive/rehydrated/{id}", handler=drop, scope=_WRITE,
+            summary="Drop what lies beside its table",
+        ),
+        route(
+            method="POST", path="/api/v1/archive/{id}/put-back", handler=put_back, scope=_WRITE,
+            body=AskPutBack, timeout_seconds=600, summary="Put a month back into its table",
         ),
     ]  # fmt: skip

@@ -52,6 +52,12 @@ DETACHED = sql(
     """UPDATE retention.units SET state = 'detached', detached_at = now(), error = NULL
     WHERE id = $1""",
 )
+STAY = sql(
+    "unit_stay",
+    """UPDATE retention.units SET state = CASE WHEN archive THEN 'exporting' ELSE 'planned' END,
+    stays_until = $2, error = NULL WHERE id = $1 AND state <> 'dropped'""",
+)
+GO_ON = sql("unit_go_on", "UPDATE retention.units SET state = $2, stays_until = $3 WHERE id = $1")
 DELETED = sql("unit_deleted", "UPDATE retention.units SET deleted = deleted + $2 WHERE id = $1")
 DROPPED = sql(
     "unit_dropped",
@@ -154,6 +160,7 @@ class Unit(msgspec.Struct, frozen=True):
     error: str | None
     checked_at: datetime | None = None
     trouble: str | None = None
+    stays_until: datetime | None = None
 
     @property
     def table(self) -> str:

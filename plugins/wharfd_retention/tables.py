@@ -150,7 +150,9 @@ async def detach(db: Database, parent: str, part: str) -> None:
 
 
 async def attach(db: Database, parent: str, part: str) -> None:
-    """Put a month that is out, or half out, back into its table."""
+    """Put a month that is out, or half out, back into its table; nothing happens when it is there."""
+    if await is_attached(db, parent, part):
+        return
     await detach(db, parent, part)
     year, month = (int(number) for number in part.rpartition("_y")[2].split("m"))
     first, end = f"{year:04}-{month:02}-01", f"{year + month // 12:04}-{month % 12 + 1:02}-01"
@@ -173,6 +175,11 @@ async def _detach_once(db: Queries, parent: str, part: str) -> None:
 async def is_half_out(db: Queries, parent: str, part: str) -> bool:
     """Tell whether a detach of a month was cut short: then its rows are seen by nobody."""
     return bool(await db.fetchval(_PENDING, quoted(part), quoted(parent)))
+
+
+async def is_attached(db: Queries, parent: str, part: str) -> bool:
+    """Tell whether a month is in its table, and all of it."""
+    return await db.fetchval(_PENDING, quoted(part), quoted(parent)) is False
 
 
 async def exists(db: Queries, table: str) -> bool:

@@ -66,3 +66,9 @@ def test_a_command_that_is_not_there_is_a_sentence_with_a_way_out(state, capsys,
     said = capsys.readouterr().err
     assert f"there is no command {word!r}; " in said
     assert hint in said
+
+
+def test_a_path_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["plugin", "new", "loyalty", "--into", str(tmp_path / "file")]) == 1
+    assert "Not a directory" in capsys.readouterr().err

@@ -31,6 +31,7 @@ CONFIG = """[plugins.alerts]
 [plugins.integrations]
 [plugins.metrics]
 [plugins.netbanx.sources.netbanx]
+stored_keys = true
 keys = ["KEY"]
 [plugins.orders]
 [plugins.retention]
@@ -63,6 +64,8 @@ CALLS = [
     ("send payment-completed --count 1", 0), ("events", 0), ("events list", 0, "event=0.id"),
     ("events show {event}", 0), ("events resolve {event}", 0), ("events replay {event}", 0),
     ("sources", 0), ("sources list", 0), ("sources schemes", 0), ("sources explain {event}", 0),
+    ("sources add-key netbanx", 0, "secret=id"), ("sources keys", 0), ("sources rotate-key {secret}", 0),
+    ("sources drop-key {secret}", 0),
     ("alerts", 0), ("alerts list", 0), ("alerts history", 0), ("alerts rules", 0), ("alerts ack none", 1),
     ("alerts resolve none", 1), ("alerts silence orders.* --for 2h --reason test", 0, "silence=id"),
     ("alerts silences", 0), ("alerts unsilence {silence}", 0),
@@ -87,6 +90,7 @@ CALLS = [
     ("retention policies", 0), ("retention plan", 0), ("retention run", 0), ("retention runs", 0),
     ("retention holds", 0), ("retention hold backfill.jobs --reason court", 0, "hold=id"),
     ("retention release {hold}", 0), ("archive", 0), ("archive list", 0), ("archive restore none", 1),
+    ("archive rehydrated", 0), ("archive drop none", 1), ("retention put-back none --reason court", 1),
     ("archive query backfill.jobs --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z", 0),
     ("backup", 0), ("backup list", 0), ("backup history", 0), ("backup runs", 0), ("backup run", 0),
     ("backup verify none", 1), ("backup drill --backup none", 1), ("backup mount --backup none", 1),
@@ -134,6 +138,7 @@ class Cli:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("stdout", "stderr"):
                 patch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), write_through=True))
+            patch.setattr(sys, "stdin", io.StringIO("YSBrZXkgZnJvbSBzdGFuZGFyZCBpbnB1dA==\n"))
             written = [sys.stdout.buffer, sys.stderr.buffer]
             try:
                 code = main([*self.everywhere, *words])

@@ -6,6 +6,7 @@ import contextvars
 
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 
 # The library under test is the only way to an asyncio loop; the tests use it through plain futures.
@@ -72,6 +73,39 @@ async def test_a_cancellation_from_within_is_an_error_not_a_shutdown(bridge, how
             await bridge.run(cancelled_by_somebody)
         else:
             await bridge.drive(cancelled_by_somebody())
+
+
+@pytest.mark.parametrize("cancelled_first", [False, True])
+async def test_an_answer_and_a_cancellation_in_one_moment_wake_once(bridge, cancelled_first):
+    future, ended = bridge.loop.create_future(), []
+
+    async def wait(scope):
+        async def answer():
+            return await future
+
+        with scope:
+            ended.append(await bridge.drive(answer()))
+
+    scope = trio.CancelScope()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, scope)
+            await trio.testing.wait_all_tasks_blocked()
+            if cancelled_first:
+                scope.cancel()
+                assert future.done()  # it was cancelled with whoever waits for it
+            else:
+                future.set_result("here")
+                scope.cancel()
+    assert ended == ([] if cancelled_first else ["here"])
+    assert await bridge.drive(_sum(bridge)) == 3  # the bridge is whole
+
+
+async def _sum(bridge):
+    one, two = bridge.loop.create_future(), bridge.loop.create_future()
+    bridge.loop.call_soon(one.set_result, 1)
+    bridge.loop.call_soon(two.set_result, 2)
+    return await one + await two
 
 
 async def test_works_from_a_task_with_a_foreign_context(bridge):

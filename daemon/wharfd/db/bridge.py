@@ -5,6 +5,10 @@ function as a task of that loop, `Bridge.drive` steps an asyncio coroutine insid
 task, no extra scheduling: as fast as native asyncio), `Bridge.iterate` reads an asyncio iterator. A trio
 cancellation or deadline cancels the asyncio side and waits until it has unwound. Nothing about PostgreSQL
 or Redis lives here.
+
+Every turn of a busy loop that an answer of the database waits for is time a provider waits. So whoever drives
+a coroutine is woken by the future itself and not by a callback in a queue, and a socket is read again
+without asking first whether that queue is empty.
 """
 
 from __future__ import annotations
@@ -112,8 +116,54 @@ async def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
             waited.cancel()
             return trio.lowlevel.Abort.FAILED  # wait for the asyncio side to unwind
 
-        future.add_done_callback(lambda _: trio.lowlevel.reschedule(task))
+        if isinstance(future, _Prompt) and future.sleeper is None:
+            future.sleeper = task
+        else:
+            future.add_done_callback(lambda _: trio.lowlevel.reschedule(task))
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+class _Prompt(asyncio.Future[Any]):
+    """A future that wakes the trio task that waits for it at once, unless that task itself cancels it."""
+
+    sleeper: trio.lowlevel.Task | None = None
+
+    def set_result(self, result: Any) -> None:
+        super().set_result(result)
+        self._wake()
+
+    def set_exception(self, exception: type[BaseException] | BaseException) -> None:
+        super().set_exception(exception)
+        self._wake()
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        if self.sleeper is not None:
+            self.get_loop().call_soon(self._wake)
+        return True
+
+    def _wake(self) -> None:
+        sleeper, self.sleeper = self.sleeper, None
+        if sleeper is not None:
+            trio.lowlevel.reschedule(sleeper)
+
+
+async def _watch(fd: Any, handle: Any, wait_ready: Callable[[Any], Awaitable[None]]) -> None:
+    """Run the handle whenever the descriptor is ready, until it is cancelled."""
+    with handle._scope:
+        try:
+            while not handle._cancelled:
+                try:
+                    await wait_ready(fd)
+                except OSError:
+                    if handle._cancelled:  # closed in the meantime
+                        return
+                    raise
+                if not handle._cancelled:
+                    handle._run()
+        except Exception as error:
+            handle._raise(error)
 
 
 def current_bridge() -> Bridge:
@@ -157,6 +207,8 @@ async def open_bridge() -> AsyncIterator[Bridge]:
     with unwrapped():
         async with trio_asyncio.open_loop() as loop:
             loop.set_exception_handler(_report)
+            loop.create_future = lambda: _Prompt(loop=loop)
+            loop._io_task = _watch
             bridge = Bridge(loop)
             token = _open.set(bridge)
             try:

@@ -20,9 +20,9 @@ class BadEntry(ValueError):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One object of a backup: the data, a table as CSV, or files beside the database."""
+    """One object of a backup: the data, its files' checksums, a table as CSV, or files beside."""
 
-    kind: Literal["base", "dump", "csv", "files"]
+    kind: Literal["base", "sums", "dump", "csv", "files"]
     key: str
     bytes: int
     sha256: str
@@ -86,6 +86,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             if part.kind == kind:
                 return part
         raise BadEntry(f"backup {self.id} has no {kind}")
+
+    def has(self, kind: str) -> bool:
+        """Tell whether it has an object of that kind."""
+        return any(part.kind == kind for part in self.parts)
 
 
 class _Envelope(msgspec.Struct):

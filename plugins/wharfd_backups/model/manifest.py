@@ -18,6 +18,7 @@ _MARK = b'"Manifest-Checksum"'
 # Not in a manifest: the manifest itself, the write-ahead log (checked by its own names and checksums).
 _OUTSIDE = ("pg_wal/",)
 _ALGORITHMS = {"SHA224", "SHA256", "SHA384", "SHA512"}
+_OURS = "NONE"  # the server has listed its files with their sizes, and we have hashed them on the way
 
 
 class BadManifest(ValueError):
@@ -59,8 +60,11 @@ def _path(entry: Mapping[str, Any]) -> str:
     return bytes.fromhex(entry["Encoded-Path"]).decode("utf-8", "surrogateescape")
 
 
-def read_manifest(raw: bytes) -> Manifest:
-    """Return the manifest; raises `BadManifest` when it was changed or is not one with checksums."""
+def read_manifest(raw: bytes, ours: Mapping[str, FileFacts] | None = None) -> Manifest:
+    """Return the manifest; raises `BadManifest` when it was changed or is not one with checksums.
+
+    `ours` has the checksums of one that the server made without.
+    """
     start = raw.rfind(_MARK)
     if start < 0:
         raise BadManifest("the manifest has no checksum of its own; it ends too early")
@@ -77,8 +81,9 @@ def read_manifest(raw: bytes) -> Manifest:
             path = _path(entry)
             if path in files:
                 raise BadManifest(f"the manifest lists {path} twice")
-            algorithms.add(entry["Checksum-Algorithm"])
-            files[path] = FileFacts(int(entry["Size"]), entry["Checksum"])
+            algorithm = entry.get("Checksum-Algorithm", _OURS)
+            algorithms.add(algorithm)
+            files[path] = FileFacts(int(entry["Size"]), _sum_of(entry, algorithm, path, ours))
         ranges = tuple(
             WalRange(int(r["Timeline"]), lsn_of(r["Start-LSN"]), lsn_of(r["End-LSN"]))
             for r in document["WAL-Ranges"]
@@ -87,12 +92,31 @@ def read_manifest(raw: bytes) -> Manifest:
         raise
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadManifest(f"the manifest cannot be read: {type(error).__name__}") from None
-    if len(algorithms) != 1 or not algorithms <= _ALGORITHMS:
+    if len(algorithms) != 1 or not algorithms <= (_ALGORITHMS if ours is None else {_OURS}):
         raise BadManifest(f"the manifest's checksums are {sorted(algorithms)}; make it with SHA256")
     if not ranges:
         raise BadManifest("the manifest names no write-ahead log")
     system = document.get("System-Identifier")
     return Manifest(files, ranges, algorithms.pop(), None if system is None else str(system))
+
+
+def _sum_of(entry: Mapping[str, Any], algorithm: str, path: str, ours: Mapping[str, FileFacts] | None) -> str:
+    if algorithm != _OURS:
+        return str(entry["Checksum"])
+    return "" if ours is None or path not in ours else ours[path].checksum
+
+
+def encode_sums(seen: Mapping[str, FileFacts]) -> bytes:
+    """Return the sizes and checksums of files, to be kept beside them."""
+    return msgspec.json.encode(seen)
+
+
+def decode_sums(raw: bytes) -> dict[str, FileFacts]:
+    """Return what `encode_sums` was given; raises `BadManifest`."""
+    try:
+        return msgspec.json.decode(raw, type=dict[str, FileFacts])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadManifest("the checksums beside the backup cannot be read") from None
 
 
 def differences(manifest: Manifest, seen: Mapping[str, FileFacts], *, limit: int = 20) -> list[str]:

@@ -41,6 +41,12 @@ class Phases:
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + monotonic() - began, 3)
 
+    def stood_back(self, name: str, seconds: float) -> None:
+        """Take the time that a phase waited for others out of it."""
+        if seconds:
+            self.seconds[name] = round(self.seconds[name] - seconds, 3)
+            self.seconds["stood_back"] = round(seconds, 3)
+
     @property
     def total(self) -> float:
         """All together."""
@@ -164,6 +170,7 @@ async def _physical(
     with phases.timed("replay"):
         if pause:
             await scratch.wait_until("SELECT pg_get_wal_replay_pause_state()", "paused")
+            scratch.paused = True
         else:
             # The server answers long before it is at the target; only the end of recovery tells.
             await scratch.wait_until("SELECT pg_is_in_recovery()", "f")

@@ -82,6 +82,7 @@ class Scratch:
         self._programs = programs
         self.superuser = superuser
         self._nice = nice
+        self.paused = False  # it was never promoted: nothing in it is worth an orderly end
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: Path | None = None
 
@@ -208,7 +209,8 @@ class Scratch:
     async def stop(self) -> None:
         """Stop it in order, and wait."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            # A server that is paused in recovery looks up but once a second.
+            self._process.send_signal(signal.SIGQUIT if self.paused else signal.SIGINT)
             with trio.CancelScope(shield=True):
                 with trio.move_on_after(60):
                     await self._ended()

@@ -12,7 +12,15 @@ from wharfd import Confinement, Place, Secret, StorageError, WharfdError, unpack
 
 from ..engine.tarfeed import BrokenStream, Collector, Hasher, Sink, TarFeed, clean
 from ..model.catalogue import Entry, Part
-from ..model.manifest import NAME, BadManifest, FileFacts, Manifest, differences, read_manifest
+from ..model.manifest import (
+    NAME,
+    BadManifest,
+    FileFacts,
+    Manifest,
+    decode_sums,
+    differences,
+    read_manifest,
+)
 
 Passed = Callable[[int], None]
 
@@ -64,11 +72,12 @@ class Extraction:
         if self._open is not None:
             self._open.close()
 
-    def finish(self) -> Manifest:
-        """Compare with the manifest and return it; raises `Damaged`."""
+    def finish(self, sums: bytes | None) -> Manifest:
+        """Compare with the manifest, and `sums` beside it, and return it; raises `Damaged`."""
         try:
             self._feed.finish()
-            manifest = read_manifest(bytes(self.manifest))
+            ours = None if sums is None else decode_sums(sums)
+            manifest = read_manifest(bytes(self.manifest), ours)
         except (BrokenStream, BadManifest) as error:
             raise Damaged(f"the base backup is not whole: {error}") from None
         if wrong := differences(manifest, self.seen):
@@ -113,13 +122,16 @@ def extract_base(
 ) -> Manifest:
     """Fetch a base backup and make its files under `root`, or nowhere: then it is only verified."""
     extraction = Extraction(root, confinement)
+    sums = bytearray() if entry.has("sums") else None
+    if sums is not None:
+        fetch(place, entry.part("sums"), sums.extend, identity)
     try:
         fetch(place, entry.part("base"), extraction.feed, identity, passed)
     except BrokenStream as error:
         raise Damaged(f"the base backup {entry.id} in {place.name}: {error}") from None
     finally:
         extraction.close()
-    return extraction.finish()
+    return extraction.finish(None if sums is None else bytes(sums))
 
 
 def extract_dump(

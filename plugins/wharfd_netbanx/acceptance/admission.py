@@ -124,6 +124,7 @@ class Admission(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entries: tuple[Entry, ...]
     key_id: str | None = None
     answer: Answer | None = None
+    old_key: bool = False
 
 
 @dataclass(slots=True)
@@ -152,7 +153,8 @@ def examine(gate: Gate, arrival: Arrival, certificate: bytes | None = None) -> A
         entries = tuple(_item_entry(gate, arrival, verdict, headers, item) for item in verdict.items)
     else:
         entries = (_entry(gate, arrival, verdict, headers),)
-    return Admission(gate.name, gate.source.owner, trace_id, body, entries, verdict.key_id, verdict.reply)
+    owner, key = gate.source.owner, verdict.key_id
+    return Admission(gate.name, owner, trace_id, body, entries, key, verdict.reply, verdict.old_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ on another machine.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -58,7 +57,7 @@ class Intake:
     refusals: Refusals = field(default_factory=Refusals)
     certificates: Certificates = field(default_factory=Certificates)
     uses: dict[tuple[str, str], Use] = field(default_factory=dict)
-    old_keys: Counter[tuple[str, str]] = field(default_factory=Counter)
+    old_keys: dict[tuple[str, str], datetime] = field(default_factory=dict)
     stale: Staleness = field(default_factory=Staleness)
     news: News = field(default_factory=News)
     spooled: int = 0
@@ -81,13 +80,15 @@ class Intake:
         gate = self.gates[source]
         gate.verifier = self._verifier(source, gate.source)
 
-    def used(self, source: str, key_id: str, at: datetime) -> None:
-        """Count the use of a key; written down later, many together."""
+    def used(self, source: str, key_id: str, at: datetime, *, old: bool = False) -> None:
+        """Count the use of a key, `old` when a newer one was active; written down later, many together."""
         use = self.uses.get((source, key_id))
         if use is None:
             use = self.uses[source, key_id] = Use()
         use.count += 1
         use.last_at = at
+        if old:
+            self.old_keys[source, key_id] = at
 
     def missed(self, gate: Gate, reason: Reason) -> None:
         """Note a refusal that a key we have not heard of would explain."""

@@ -54,7 +54,7 @@ def admit(ctx: Context, delivery: Delivery) -> Admission | Reply:
     found = examine(gate, delivery, certificate_of(intake, gate, delivery.headers))
     if isinstance(found, Admission):
         if found.key_id is not None:
-            intake.used(gate.name, found.key_id, delivery.received_at)
+            intake.used(gate.name, found.key_id, delivery.received_at, old=found.old_key)
         return found
     intake.refusals.note(gate.name, found.reason.value, delivery)
     intake.missed(gate, found.reason)

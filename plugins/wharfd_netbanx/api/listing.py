@@ -67,28 +67,35 @@ class Paging(msgspec.Struct, kw_only=True, rename="camel"):
 
 @lru_cache(512)
 def _list(
-    table: Table, filters: tuple[tuple[str, str], ...], several: str | None, after: bool, skip: bool
+    table: Table,
+    filters: tuple[tuple[str, str], ...],
+    several: str | None,
+    values: int,
+    after: bool,
+    skip: bool,
 ) -> Statement:
     conditions = [f"t.{column} {operator} ${n}" for n, (column, operator) in enumerate(filters, 1)]
-    number = len(filters)
-    source, order = f"{table.name} t", f"t.{table.time} DESC, t.id DESC"
-    wanted = ""
-    if several is not None:
-        number += 1
-        wanted = f"unnest(${number}::text[]) AS several (value)"
-        conditions.append(f"t.{several} = several.value")
+    number = len(filters) + values
+    order = f"t.{table.time} DESC, t.id DESC"
     if after:
         conditions.append(f"(t.{table.time}, t.id) < (${number + 1}, ${number + 2})")
         number += 2
-    number += 1
-    limit = f"LIMIT ${number}::int"
-    if skip:
-        limit += f" + ${number + 1}::int" if several else f" OFFSET ${number + 1}::int"
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    one = f"SELECT {table.columns} FROM {source}{where} ORDER BY {order} {limit}"
-    if several is not None:
-        outer = f"LIMIT ${number}::int" + (f" OFFSET ${number + 1}::int" if skip else "")
-        one = f"SELECT t.* FROM {wanted} CROSS JOIN LATERAL ({one}) t ORDER BY {order} {outer}"
+    limit = f"${number + 1}::int"
+    offset = f" OFFSET ${number + 2}::int" if skip else ""
+
+    def pick(more: Sequence[str], limit: str) -> str:
+        where = " AND ".join((*conditions, *more))
+        found = f"SELECT {table.columns} FROM {table.name} t{' WHERE ' if where else ''}{where}"
+        return f"{found} ORDER BY {order} LIMIT {limit}"
+
+    if several is None:
+        one = pick((), limit) + offset
+    else:
+        # Each value by itself and as a parameter: of a joined one the planner would not know how rare it is.
+        enough = f"{limit} + ${number + 2}::int" if skip else limit
+        numbers = range(len(filters) + 1, len(filters) + values + 1)
+        parts = " UNION ALL ".join(f"({pick((f't.{several} = ${n}',), enough)})" for n in numbers)
+        one = f"SELECT t.* FROM ({parts}) t ORDER BY {order} LIMIT {limit}{offset}"
     return sql(f"list_{table.name.rpartition('.')[2]}", one)
 
 
@@ -123,9 +130,11 @@ async def list_rows(
     key = decode_cursor(request, paging.cursor, datetime, str)
     skip = 0 if key else offset_of(paging.page, paging.limit)
     names, values = _given(filters)
-    statement = _list(table, names, any_of[0] if any_of else None, key is not None, skip > 0)
-    if any_of is not None:
-        values.append(list(any_of[1]))
+    several, wanted = (any_of[0], tuple(dict.fromkeys(any_of[1]))) if any_of else (None, ())
+    if several is not None and not wanted:
+        return Listed([], None)
+    statement = _list(table, names, several, len(wanted), key is not None, skip > 0)
+    values += wanted
     values += [*(key or ()), paging.limit + 1]
     if skip:
         values.append(skip)

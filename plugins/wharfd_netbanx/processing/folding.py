@@ -7,7 +7,7 @@ what to publish, and by how much the roll-ups change.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -84,7 +84,7 @@ class Known:
 
 @dataclass
 class Folded:
-    """What came of a batch."""
+    """What is known of what a batch is about, and then what came of it."""
 
     transactions: dict[TransactionKey, Known] = field(default_factory=dict)
     accounts: dict[AccountKey, Known] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Folded:
     methods: list[tuple[str, PaymentMethod]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
-    counts: Counter[Cell] = field(default_factory=Counter)
+    counts: Counter[Cell] = field(default_factory=Counter)  # transactions by the minute alone
     amounts: Counter[Cell] = field(default_factory=Counter)
     tags: set[str] = field(default_factory=set)
 
@@ -122,29 +122,26 @@ def account_key(change: AccountChange) -> AccountKey:
 
 
 def fold(
-    changes: Iterable[Change],
-    transactions: Mapping[TransactionKey, Known],
-    accounts: Mapping[AccountKey, Known],
-    *,
-    new_id: Callable[[str], str],
-) -> Folded:
+    folded: Folded, changes: Iterable[Change], *, new_id: Callable[[str], str], at_once: int
+) -> Iterator[None]:
     """Apply the changes to what is known; the states that result do not depend on the order of changes.
 
     What is announced on the way does, so they are taken in the order they happened as far as that is known.
+    Yields after every few changes, so that the caller can let others run.
     """
-    folded = Folded(dict(transactions), dict(accounts))
     before: dict[TransactionKey, Transaction | None] = {}
-    for change in sorted(changes, key=_happened):
+    for number, change in enumerate(sorted(changes, key=_happened), 1):
         folded.tags.update(change.tags)
         if change.transaction is not None:
             _fold_transaction(folded, before, change, change.transaction, new_id)
         if change.account is not None:
             _fold_account(folded, change, change.account, new_id)
+        if not number % at_once:
+            yield
     for key, known in folded.transactions.items():
         if known.changed:
             count_state(folded, before[key], -1, known.owner)
             count_state(folded, known.state, 1, known.owner)
-    return folded
 
 
 def _happened(change: Change) -> datetime:
@@ -207,22 +204,29 @@ def tally(folded: Folded, rows: Iterable[EventRow], at: datetime) -> None:
 
 
 def count_state(folded: Folded, state: Transaction | None, by: int, owner: str | None) -> None:
-    """Add a transaction to every roll-up it counts in, or with `by=-1` take it out."""
+    """Add a transaction to the minute it counts in, or with `by=-1` take it out; `coarser` does the rest."""
     if state is None:
         return
-    at = state.created_at.astimezone(UTC)
-    minute = at.replace(second=0, microsecond=0)
-    hour = minute.replace(minute=0)
-    facts = (
+    cell = Cell(
+        "minute",
+        state.created_at.astimezone(UTC).replace(second=0, microsecond=0),
         owner or "",
         state.type,
         state.status.value if state.status else "",
         state.currency or "",
         state.method or "",
     )
-    day = hour.replace(hour=0)
-    for grain, bucket in (("minute", minute), ("hour", hour), ("day", day), ("all", EPOCH)):
-        cell = Cell(grain, bucket, *facts)
-        folded.counts[cell] += by
-        if state.amount:
-            folded.amounts[cell] += by * state.amount
+    folded.counts[cell] += by
+    if state.amount:
+        folded.amounts[cell] += by * state.amount
+
+
+def coarser(counts: Mapping[Cell, int]) -> Counter[Cell]:
+    """Return the counts with every minute counted in its hour, its day and over all times, too."""
+    summed: Counter[Cell] = Counter(counts)
+    for cell, by in counts.items():
+        if cell.grain == "minute":
+            hour = cell.bucket.replace(minute=0)
+            for grain, bucket in (("hour", hour), ("day", hour.replace(hour=0)), ("all", EPOCH)):
+                summed[cell._replace(grain=grain, bucket=bucket)] += by
+    return summed

@@ -13,10 +13,10 @@ from wharfd import Batch, Bury, Job, PluginContext, Retry, WorkQueue, new_id
 from ..acceptance.gates import Intake
 from ..config import Settings
 from . import store
-from .folding import Change, EventRow, account_key, fold, read, tally, transaction_key
+from .folding import Change, EventRow, Folded, account_key, fold, read, tally, transaction_key
 
 Context = PluginContext[Settings]
-_READ_AT_ONCE = 16
+_AT_ONCE = 8  # so many events are read or folded before others have their turn: a fraction of a millisecond
 
 
 def event_queue(settings: Settings) -> WorkQueue:
@@ -46,12 +46,11 @@ async def process(ctx: Context, batch: Batch[EventRow]) -> None:
     named = {account_key(c.account) for c in changes if c.account is not None}
     async with batch.commit() as tx:
         await store.lock_states(tx, wanted, named)
-        folded = fold(
-            changes,
-            await store.read_transactions(tx, list(wanted)),
-            await store.read_accounts(tx, list(named)),
-            new_id=new_id,
+        folded = Folded(
+            await store.read_transactions(tx, list(wanted)), await store.read_accounts(tx, list(named))
         )
+        for _ in fold(folded, changes, new_id=new_id, at_once=_AT_ONCE):
+            await trio.lowlevel.checkpoint()
         tally(folded, (job.row for job in batch if job.outcome is None), ctx.now())
         await store.write(tx, folded)
         if folded.events:
@@ -68,7 +67,7 @@ async def _read_all(ctx: Context, intake: Intake, batch: Batch[EventRow]) -> lis
     for number, job in enumerate(batch, 1):
         if intake.derives(job.row.source) and (change := _read(ctx, job)) is not None:
             changes.append(change)
-        if not number % _READ_AT_ONCE:
+        if not number % _AT_ONCE:
             await trio.lowlevel.checkpoint()
     return changes
 

@@ -15,9 +15,10 @@ from wharfd import Queries, Record, sql
 from ..model.accounts import Account, HistoryEntry, PaymentMethod
 from ..model.derive import Transaction
 from ..model.vocabulary import ONBOARDING_STAGE, AccountStatus, Status
-from .folding import AccountKey, Cell, Folded, Known, TransactionKey
+from .folding import AccountKey, Cell, Folded, Known, TransactionKey, coarser
 
 SHARDS = 8
+_ROWS_AT_ONCE = 100  # encoding more of them at a time would hold up those who wait for an answer
 
 LOCK = sql(
     "lock_states",
@@ -140,8 +141,8 @@ async def read_accounts(tx: Queries, keys: Sequence[AccountKey]) -> dict[Account
 async def write(tx: Queries, folded: Folded) -> None:
     """Write everything a batch changed."""
     changed = sorted((key, known) for key, known in folded.transactions.items() if known.changed)
-    if changed:
-        rows = [_transaction_row(known) for _, known in changed]
+    for start in range(0, len(changed), _ROWS_AT_ONCE):
+        rows = [_transaction_row(known) for _, known in changed[start : start + _ROWS_AT_ONCE]]
         await tx.execute(WRITE_TRANSACTIONS, *_columns(rows, 21))
     moved = sorted((key, known) for key, known in folded.accounts.items() if known.changed)
     if moved:
@@ -155,12 +156,9 @@ async def write(tx: Queries, folded: Folded) -> None:
 
 
 async def roll_up(tx: Queries, counts: Mapping[Cell, int], amounts: Mapping[Cell, int]) -> None:
-    """Add differences to the roll-ups; cells that come out even are left alone."""
-    rows = [
-        (*cell, count, amounts.get(cell, 0))
-        for cell, count in counts.items()
-        if count or amounts.get(cell, 0)
-    ]
+    """Add differences to the roll-ups of every grain; cells that come out even are left alone."""
+    sums = coarser(amounts)
+    rows = [(*cell, count, sums[cell]) for cell, count in coarser(counts).items() if count or sums[cell]]
     if rows:
         shard = random.randrange(SHARDS)  # noqa: S311 - spreads load
         await tx.execute(ROLL_UP, shard, *_columns(rows, 9))

@@ -32,7 +32,8 @@ class Neighbour:
             return list(self.found)
 
         async def hear(ctx, envelope):
-            self.heard.append(envelope)
+            if envelope.data["plugin"] == "neighbour":  # a busy machine has slow statements, which is true
+                self.heard.append(envelope)
 
         @hookimpl
         def register_alerts(settings):

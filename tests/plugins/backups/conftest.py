@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import structlog
 import trio
 
 from wharfd import Folder, Packing, Secret, make_identity, new_id
-from wharfd.db.embedded import EmbeddedPostgres
+from wharfd.db.embedded import EmbeddedPostgres, choose_confinement, find_binaries
+from wharfd.db.embedded.cluster import initdb_arguments
 from wharfd.opening import EmbeddedServer
 from wharfd_backups.engine.programs import programs_of
 from wharfd_backups.engine.receiving import Receiver
@@ -35,13 +37,60 @@ INSERT INTO shop.items SELECT n, n, 'item ' || n FROM generate_series(1, 2000) n
 """
 
 
-@pytest.fixture
-def short():
+DATA = Path("state", "postgres", "data")
+SEGMENT = 1 << 20
+
+
+@contextmanager
+def short_folder():
     """A folder with a short path: sockets lie in it. In memory where it can be: servers are made by the dozen."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="wb-", dir=memory if os.access(memory, os.W_OK) else None))
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def short():
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def tmp_path(short):
+    return short
+
+
+@pytest.fixture(scope="session")
+def seed():
+    """A data folder with tables in it, made once; each test's server begins on a copy."""
+    with short_folder() as folder:
+        trio.run(make_seed, folder)
+        yield folder / DATA
+
+
+async def make_seed(folder):
+    """Make the data folder, as small as one gets: every byte of it is backed up and restored many times."""
+    confinement = await choose_confinement()
+    binaries = await find_binaries(None, confinement)
+    (folder / DATA).parent.mkdir(parents=True, mode=0o700)
+    for path in (folder / "state", (folder / DATA).parent):
+        confinement.give(path)
+    arguments = [*initdb_arguments(folder / DATA, binaries.major), "--no-sync", "--wal-segsize=1"]
+    command = confinement.command(binaries.program("initdb"), *arguments)
+    await trio.run_process(command, capture_stdout=True, **confinement.options())
+    async with open_world(folder) as world:
+        await world.sql(TABLES)
+        for text in ("ALTER DATABASE template0 IS_TEMPLATE false", "DROP DATABASE template0"):
+            await world.sql(text, "superuser")
+
+
+def sow(seed, folder):
+    """Put a copy of the seed where the server of `folder` will look for its data."""
+    (folder / DATA).parent.mkdir(parents=True, mode=0o700)
+    subprocess.run(["cp", "-a", "--reflink=auto", str(seed), str(folder / DATA)], check=True)
 
 
 class World:
@@ -81,7 +130,7 @@ class World:
 
     async def archived(self, receiver, lsn):
         """End the log file of a position and wait until it is in the places."""
-        name = segment_at(lsn_of(lsn), 1).name
+        name = segment_at(lsn_of(lsn), 1, SEGMENT).name
         await self.sql("SELECT pg_switch_wal()", "backup")
         while name not in self.house.log_files(receiver._system, self.second):
             await receiver.archive()
@@ -107,22 +156,22 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder, *, tables=TABLES):
+async def open_world(folder, seed=None):
+    """A world on what lies in `folder`, or on a copy of the seed."""
+    if seed is not None:
+        await trio.to_thread.run_sync(sow, seed, folder)
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             embedded = EmbeddedPostgres(folder / "state", bin_dir=None, log=_QUIET)
             async with embedded.running(nursery) as server:
                 offered = EmbeddedServer(server)
-                world = World(offered, await programs_of(offered), folder)
-                if tables:
-                    await world.sql(tables)
-                yield world
+                yield World(offered, await programs_of(offered), folder)
             nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
-async def world(short):
-    async with open_world(short) as opened:
+async def world(short, seed):
+    async with open_world(short, seed) as opened:
         yield opened
 
 

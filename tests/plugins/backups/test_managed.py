@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from wharfd import StorageError, open_place
-from wharfd_backups.engine import preloading
+from wharfd_backups.engine import preloading, taking
 from wharfd_backups.engine.preloading import NoTls
 from wharfd_backups.engine.programs import ProgramFailed
 from wharfd_backups.engine.storehouse import Storehouse
@@ -73,11 +73,15 @@ async def test_a_managed_server_is_dumped_over_tls_into_a_bucket_and_restored(
     report = await drill(world.source(bucket), short / "drills" / "d", short / "drills", aim)
     assert report.passed, report
     assert report.place.startswith("s3://")
+    assert {c.name: c.outcome for c in report.checks}["counts_as_marked"] == "passed"
+    assert list((short / "drills").iterdir()) == []
     house.forget(entry)
     assert list(bucket.list("")) == []
 
 
-async def test_a_backup_that_does_not_reach_the_bucket_counts_nowhere(world, s3):
+async def test_a_backup_that_does_not_reach_the_bucket_counts_nowhere(world, s3, monkeypatch):
+    """The server hashes its files itself, as one that is reached over a network does."""
+    monkeypatch.setattr(taking, "hashes_here", lambda facts, dsn: False)
     with pytest.raises((StorageError, FileNotFoundError)):
         gone = open_place(type(s3)(s3.endpoint, "no-such-bucket").place)
         await world.back_up(house=Storehouse(world.first, gone))
@@ -87,7 +91,7 @@ async def test_a_backup_that_does_not_reach_the_bucket_counts_nowhere(world, s3)
     world.house = Storehouse(world.first, bucket)
     world.second = bucket
     async with world.receiving() as receiver:
-        await world.back_up()
+        assert not (await world.back_up()).has("sums")
         await world.sql("INSERT INTO shop.orders DEFAULT VALUES")
         await world.archived(receiver, await world.lsn())
     async with world.restored(LATEST, place=bucket) as done:

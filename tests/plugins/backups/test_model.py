@@ -115,6 +115,31 @@ def test_a_manifest_of_weak_checksums_is_refused(algorithm):
         manifest.read_manifest(written(FILES, algorithm=algorithm))
 
 
+def test_a_manifest_without_checksums_is_believed_with_ours():
+    document = json.loads(written(FILES))
+    for entry in document["Files"]:
+        del entry["Checksum"], entry["Checksum-Algorithm"]
+    del document["Manifest-Checksum"]
+    head = json.dumps(document)[:-1].encode() + b",\n"
+    raw = head + b'"Manifest-Checksum": "' + hashlib.sha256(head).hexdigest().encode() + b'"}\n'
+    with pytest.raises(BadManifest, match="make it with SHA256"):
+        manifest.read_manifest(raw)
+    ours = manifest.decode_sums(manifest.encode_sums(SEEN))
+    assert manifest.differences(manifest.read_manifest(raw, ours), SEEN) == []
+    changed = SEEN | {"PG_VERSION": FileFacts(3, "0")}
+    assert manifest.differences(manifest.read_manifest(raw, ours), changed) == [
+        "PG_VERSION has other bytes than it had: its checksum does not fit"
+    ]
+    short = SEEN | {"PG_VERSION": FileFacts(2, SEEN["PG_VERSION"].checksum)}
+    assert manifest.differences(manifest.read_manifest(raw, ours), short) == [
+        "PG_VERSION has 2 bytes instead of 3"
+    ]
+    with pytest.raises(BadManifest, match="cannot be read"):
+        manifest.decode_sums(b"[]")
+    with pytest.raises(BadManifest, match="make it with SHA256"):  # one that has its own needs none of ours
+        manifest.read_manifest(written(FILES), ours)
+
+
 def test_every_difference_is_named():
     read = manifest.read_manifest(written(FILES))
     seen = {**SEEN, "base/1/112": FileFacts(8192, "0" * 64), "base/1/999": FileFacts(1, "0")}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wharfd import Folder, Packing, StorageError
 from wharfd_backups.engine.extras import WillNotKeep, pack_files
+from wharfd_backups.engine.pacing import Pace
 from wharfd_backups.engine.programs import without_password
 from wharfd_backups.engine.pushing import archive_command
 from wharfd_backups.engine.receiving import LogState, Receiver, keep_log_file
@@ -35,9 +36,11 @@ def tar_of(files):
 
 @given(
     st.dictionaries(
-        st.from_regex(r"[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}", fullmatch=True), st.binary(max_size=1500)
+        st.from_regex(r"[a-z]{1,8}(/[a-z0-9]{1,8}){0,2}", fullmatch=True),
+        st.binary(max_size=1500),
+        max_size=3,
     ),
-    st.integers(1, 2000),
+    st.one_of(st.integers(100, 2000), st.sampled_from([7, 64])),
 )
 def test_a_tar_stream_is_read_in_pieces_of_any_size(files, step):
     watcher, raw = Watcher(), tar_of(files)
@@ -199,6 +202,29 @@ def test_only_marked_folders_inside_the_root_are_removed(tmp_path):
     remove_folder(root / "mine", root)
     assert not (root / "mine").exists()
     assert (outside / "file").exists()
+
+
+def test_it_stands_back_when_it_is_too_fast_and_only_then():
+    now, waits = [100.0], []
+
+    def wait(seconds):
+        waits.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(50e6, clock=lambda: now[0], wait=wait)
+    for _ in range(100):
+        pace.passed(1_000_000)
+    assert 1.9 < now[0] - 100 < 2.0  # 100 MB at 50 MB/s; it does not wait behind the last
+    assert pace.waited == pytest.approx(now[0] - 100)
+    now[0] += 60  # idle: that is not made up for
+    before = len(waits)
+    for _ in range(10):
+        pace.passed(1_000_000)
+        now[0] += 0.5
+    assert len(waits) == before
+    free = Pace(0, clock=lambda: now[0], wait=wait)
+    free.passed(10**12)
+    assert (len(waits), free.waited) == (before, 0.0)
 
 
 def test_a_password_stays_out_of_the_command_line():

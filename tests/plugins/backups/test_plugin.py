@@ -1,6 +1,8 @@
 """The plugin inside a whole daemon with its own PostgreSQL: asked over the API, answered by real backups."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import trio
@@ -13,16 +15,19 @@ from wharfd.loading import LoadedPlugin
 from wharfd.testing import DaemonHandle, PluginContract
 from wharfd_backups.upkeep import keeper_of
 
+from .conftest import sow
+
 
 class TestContract(PluginContract):
     plugin = wharfd_backups
 
 
 @asynccontextmanager
-async def embedded_daemon(folder, config=""):
+async def embedded_daemon(folder, seed, config=""):
+    sow(seed, folder)
     text = (
         '[http]\nbind = "127.0.0.1:0"\n[ingest]\nbind = "127.0.0.1:0"\n'
-        f'[plugins.backups]\nsecond = {{ folder = "{folder}/second" }}\narchive_every = "1s"\n{config}'
+        f'[plugins.backups]\nsecond = {{ folder = "{folder}/second" }}\narchive_every = "1s"\npace = 0\n{config}'
     )
     found = [LoadedPlugin("backups", "the test", module=wharfd_backups)]
     prepared = assemble(load_configuration(text, {}), found, [], path=None, state_dir=folder / "state")
@@ -49,8 +54,8 @@ async def follow(d, answer, until=("done", "failed")):
         await trio.sleep(0.05)  # between two questions
 
 
-async def test_a_backup_a_verification_a_drill_and_a_mount(short):
-    async with embedded_daemon(short) as d:
+async def test_a_backup_a_verification_a_drill_and_a_mount(short, seed):
+    async with embedded_daemon(short, seed) as d:
         backup = await follow(d, await d.post("/api/v1/backups", {"note": "first"}))
         assert backup["state"] == "done", backup
         (listed,) = (await d.get("/api/v1/backups")).json()["backups"]
@@ -72,6 +77,10 @@ async def test_a_backup_a_verification_a_drill_and_a_mount(short):
         gone = await follow(d, ended_as_asked(mounted["id"]))
         assert gone["state"] == "done"
         assert not (keeper.scratch / mounted["id"]).exists()
+        keeper.settings = replace(keeper.settings, mount_for=timedelta(0))  # by itself, when its time is over
+        over = await follow(d, await d.post("/api/v1/backups/mounts", {}))
+        assert over["state"] == "done", over["error"]
+        assert (list(keeper.scratch.iterdir()), keeper.mounts) == ([], {})
 
 
 def ended_as_asked(run_id):

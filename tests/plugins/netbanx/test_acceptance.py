@@ -49,6 +49,8 @@ async def test_a_genuine_delivery_is_answered_after_it_is_stored(plugin):
     assert receipt["client"] == "203.0.113.7"
     assert dict(receipt["headers"])["signature"]
     assert receipt["key_id"].startswith("key-")
+    assert (receipt["arrived_at"], receipt["monotonic"]) == ("2026-08-03T12:00:00Z", 1.0)
+    assert (receipt["path"], receipt["scheme"]) == (plugin.routes["netbanx"].paths[0], "paysafe")
     assert len(row["trace_id"]) == 32
 
 

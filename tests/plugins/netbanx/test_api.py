@@ -123,6 +123,11 @@ async def test_transactions_accounts_and_analytics_in_the_old_shapes(client):
         second = await c.get("/api/v1/transactions?page=2&limit=3")
         assert [t["id"] for t in second["data"]["transactions"]] == seen[3:6]
 
+        one = next(t for t in found["data"]["transactions"] if t["transactionType"] == "PAYMENT")
+        method, reference = one["paymentMethod"], one["merchantRefNum"]
+        everything = (await c.get("/api/v1/transactions"))["data"]["transactions"]
+        by_method = sum(t["paymentMethod"] == method for t in everything)
+        by_reference = sum(t["merchantRefNum"] == reference for t in everything)  # two with its refund
         for query, count in {
             "status=COMPLETED": 7,
             "status=PENDING": 1,
@@ -131,6 +136,9 @@ async def test_transactions_accounts_and_analytics_in_the_old_shapes(client):
             "currency=eur": 9,
             "type=REFUND": 1,
             "status=COMPLETED&currency=EUR&type=PAYMENT": 6,
+            f"method={method}": by_method,
+            "paymentMethod=NEVER_SEEN": 0,
+            f"merchantRefNum={reference}": by_reference,
             "startDate=2000-01-01": 9,
             "endDate=2000-01-01": 0,
         }.items():
@@ -152,6 +160,12 @@ async def test_transactions_accounts_and_analytics_in_the_old_shapes(client):
             "COMPLETE",
         )
         assert account["paymentMethods"] == []
+        for query, count in {
+            "status=APPROVED": 1,
+            "status=REJECTED": 0,
+            "onboardingStage=COMPLETE": 1,
+        }.items():
+            assert len((await c.get(f"/api/v1/accounts?{query}"))["data"]["accounts"]) == count, query
         [step] = (await c.get(f"/api/v1/accounts/{account['id']}"))["data"]["statusHistory"]
         assert (step["fromStatus"], step["toStatus"]) == (None, "ENABLED")
 
@@ -348,7 +362,7 @@ async def test_answers_are_kept_until_events_change_them(client):
         assert not_modified.status == 304
         await c.send("payment-completed", number=2)
         await c.worked()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while (await c.get("/api/v1/transactions"))["data"]["pagination"]["total"] != 2:
                 await trio.sleep(0.05)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import importlib
+import io
 import json
 import re
 
@@ -17,7 +18,14 @@ from wharfd_netbanx.config import Settings, Source
 
 module = importlib.import_module("wharfd_netbanx.commands")  # its function of the same name hides it
 KEY = base64.b64encode(b"a key that only this test knows!").decode()
-CONFIG = f'[plugins.netbanx.sources.netbanx]\nkeys = ["{KEY}"]\n'
+NEXT = base64.b64encode(b"its successor, which it knows too").decode()
+CONFIG = f'''
+[plugins.netbanx.sources.netbanx]
+keys = ["{KEY}"]
+[plugins.netbanx.sources.managed]
+paths = ["/managed"]
+stored_keys = true
+'''
 LOGGED = re.compile(r"(\x1b\[\d+m)*(20\d\d-|\[(\x1b\[\d+m)*(debug|info|warning|error) )")
 
 
@@ -68,7 +76,7 @@ async def test_from_a_sample_to_its_event_worked_once_more(cli):
         code, out = await cli("sources", "explain", one)
         assert "yes" in out
         code, out = await cli("sources", as_json=True)
-        assert json.loads(out)[0]["name"] == "netbanx"
+        assert {row["name"] for row in json.loads(out)} == {"managed", "netbanx"}
         code, out = await cli("sources", "schemes")
         assert "paysafe" in out
 
@@ -177,3 +185,27 @@ async def test_other_contents_are_resolved(cli):
             assert json.loads(out) == {"event": event["id"], "resolved": expected}
         shown = json.loads((await cli("events", "show", event["id"], as_json=True))[1])
         assert shown["conflicts"][0]["resolvedBy"]
+
+
+async def test_keys_are_stored_rotated_and_dropped(cli, monkeypatch):
+    def typed(text):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+    def count():
+        return cli("sources", "keys", "--source", "managed", as_json=True)
+
+    with trio.fail_after(60):
+        typed(f"{KEY}\n")
+        code, out = await cli("sources", "add-key", "managed")
+        assert (code, "is used from now on" in out) == (0, True)
+        [made] = json.loads((await count())[1])
+        assert (made["name"], made["keyVersion"], KEY in str(made)) == ("default", 1, False)
+        typed(f"{NEXT}\n")
+        await cli("sources", "rotate-key", made["id"], "--overlap", 60)
+        found = {one["keyVersion"]: one for one in json.loads((await count())[1])}
+        assert found[1]["validUntil"]
+        await cli("sources", "drop-key", found[1]["id"])
+        assert [one["keyVersion"] for one in json.loads((await count())[1])] == [2]
+        typed("")
+        with pytest.raises(WharfdError, match="no key on standard input"):
+            await cli("sources", "add-key", "managed")

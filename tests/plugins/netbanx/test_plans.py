@@ -75,13 +75,15 @@ async def test_event_lists(filled):
         assert f"Seq Scan on events_y{datetime.now(UTC):%Ym%m}" not in found, found  # later months are empty
 
 
-def listed(table, filters, several=None, after=False):
-    return _list(table, tuple((f.column, f.operator) for f in filters), several, after, False)
+def listed(table, filters, several=None, count=0, after=False):
+    return _list(table, tuple((f.column, f.operator) for f in filters), several, count, after, False)
 
 
 async def test_transaction_lists(filled):
     def case(*filters, several=None, values=(), after=False):
-        return listed(transactions.TABLE, filters, several, after), (*[f.value for f in filters], *values, 51)
+        count = len(values) if several else 0
+        statement = listed(transactions.TABLE, filters, several, count, after)
+        return statement, (*[f.value for f in filters], *values, 51)
 
     cases = [
         (*case(), "transactions_created_at"),
@@ -89,13 +91,18 @@ async def test_transaction_lists(filled):
             *case(values=((await filled.fetchval(sql("test.now", "SELECT now()"))), "txn_1"), after=True),
             "transactions_created_at",
         ),
-        (*case(several="status", values=(["FAILED"],)), "transactions_status"),
+        (*case(several="status", values=("FAILED", "EXPIRED")), "transactions_status"),
+        (*case(several="status", values=("HELD",)), "transactions_status"),
         (*case(Filter("currency", "JPY")), "transactions_currency"),
+        (*case(Filter("type", "REFUND")), "transactions_type"),
         (*case(Filter("method", "EPS")), "transactions_method"),
         (*case(Filter("merchant_ref", "ref7")), "transactions_merchant_ref"),
         (*case(Filter("account_id", "acc7")), "transactions_account"),
         (*case(Filter("owner", "acme")), "transactions_owner"),
-        (*case(Filter("owner", "acme"), several="status", values=(["FAILED"],)), "transactions_owner_status"),
+        (
+            *case(Filter("owner", "acme"), several="status", values=("FAILED", "EXPIRED")),
+            "transactions_owner_status",
+        ),
         (transactions.FIND, ("ext7", None), "transactions_external_id"),
         (transactions.RELATED, ("par7", "netbanx", None), "transactions_parent"),
         (
@@ -116,7 +123,7 @@ async def test_account_lists_and_rollups(filled):
         (listed(accounts.TABLE, []), (51,), "accounts_first_seen"),
         (listed(accounts.TABLE, [Filter("stage", "KYC")]), ("KYC", 51), "accounts_stage"),
         (listed(accounts.TABLE, [Filter("owner", "acme")]), ("acme", 51), "accounts_owner"),
-        (listed(accounts.TABLE, [], "status"), (["DISABLED"], 51), "accounts_status"),
+        (listed(accounts.TABLE, [], "status", 1), ("DISABLED", 51), "accounts_status"),
         (accounts.FIND, ("ext7", None), "accounts_external_id"),
         (SUMS, ("hour", datetime.now(UTC) - timedelta(hours=24), None), "rollups_pkey"),
     ]

@@ -1,7 +1,9 @@
 """A daemon with the shop and retention, and rows of several ages."""
 
 import os
+import shutil
 import sys
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +19,7 @@ CONFIG = """
 [plugins.shop]
 [plugins.retention]
 second = {second}
-grace = "0s"
+grace = "{grace}"
 pause_ms = 0
 batch_rows = 100
 {more}
@@ -49,7 +51,9 @@ class Shop:
         await ensure_range(self.d.db.owner, "shop.events", first, last)
         for number, text in enumerate(FILL):
             await self.d.db.execute(sql(f"fill_n{number}", text))
-        await self.d.db.owner.execute(sql("analyze", "ANALYZE"))
+        await self.d.db.owner.execute(
+            sql("analyze", "ANALYZE shop.events, shop.notes, shop.pings, shop.jobs")
+        )
 
     async def count(self, table, where="true"):
         return await self.d.db.owner.fetchval(sql("count", f"SELECT count(*) FROM {table} WHERE {where}"))
@@ -64,12 +68,21 @@ class Shop:
 
 
 @pytest.fixture
+def tmp_path():
+    """A folder in memory where it can be: every archive is fsynced in two places, and no disk is tried here."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="wt-", dir=memory if os.access(memory, os.W_OK) else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
 def shop(daemon, tmp_path):
     @asynccontextmanager
-    async def start(more="", fill=True, second=None, **options):
+    async def start(more="", fill=True, second=None, grace="0s", **options):
         plugins = {"shop": wharfd_shop, "retention": wharfd_retention}
         second = second or f'{{ folder = "{tmp_path}/second" }}'
-        config = CONFIG.format(second=second, more=more)
+        config = CONFIG.format(second=second, more=more, grace=grace)
         async with daemon(plugins=plugins, config=config, state_dir=tmp_path / "state", **options) as d:
             opened = Shop(d, tmp_path)
             if fill:

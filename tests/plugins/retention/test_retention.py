@@ -13,7 +13,7 @@ import wharfd_retention.machine
 from wharfd import sql
 from wharfd.contracts.archives import COLD
 from wharfd.testing import PluginContract
-from wharfd_retention import cold
+from wharfd_retention import cold, routes
 from wharfd_retention.nightly import go
 
 
@@ -193,15 +193,15 @@ async def test_a_row_that_changed_after_it_was_archived_stays(shop):
 async def test_the_unusual_is_stopped(shop):
     async with shop("dry_run_first = false\nmax_share = 0.3\n") as s:
         await s.sql(
-            "INSERT INTO shop.notes SELECT n, now() - interval '60 days' FROM generate_series(1000, 5000) n"
+            "INSERT INTO shop.notes SELECT n, now() - interval '60 days' FROM generate_series(1001, 2000) n"
         )
         stopped = await s.run()
         rule = stopped["rules"]["shop.notes"]
         assert (rule["errors"], rule["deleted"]) == (1, 0)
         assert "more than 30%" in rule["said"][0]
-        assert await s.count("shop.notes") == 4401
+        assert await s.count("shop.notes") == 1400
         forced = await s.run(force=True)
-        assert forced["rules"]["shop.notes"]["deleted"] == 4371
+        assert forced["rules"]["shop.notes"]["deleted"] == 1370
 
 
 async def test_a_clock_that_jumped_or_went_back_deletes_nothing(shop):
@@ -307,33 +307,25 @@ async def test_an_archive_has_its_own_end_and_a_hold_keeps_it(shop):
         assert (await s.run())["rules"]["shop.notes"]["errors"] == 0  # and it is asked for no more
 
 
-async def test_a_callers_own_rows_open_nothing_here(shop):
-    from wharfd import NotFound, Request
-    from wharfd.contracts.access import Identity
-    from wharfd_retention import routes
+NONSENSE = [
+    ("/api/v1/retention/holds", {"table": "drop table", "reason": "because"}),
+    ("/api/v1/retention/holds", {"table": "a.b", "reason": ""}),
+    ("/api/v1/retention/holds", {"table": "a.b", "reason": "case", "expires_at": "2030-01-01T00:00:00"}),
+    ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z", "last": "soon"}),
+    ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z",
+                               "last": "2031-01-01T00:00:00Z", "limit": 0}),
+    ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z",
+                               "last": "2029-01-01T00:00:00Z"}),
+    ("/api/v1/monitoring/retention/run", {"dry_run": "yes"}),
+    ("/api/v1/monitoring/retention/run", {"delete_everything": True}),
+]  # fmt: skip
 
+
+async def test_what_makes_no_sense_is_refused(shop):
     async with shop(fill=False) as s:
-        request = Request(identity=Identity("key_1", "key", owner="own_1", scopes=frozenset({"*"})))
-        for route in routes.routes():
-            with pytest.raises(NotFound):
-                await route.handler(s.ctx, request)
+        for path, body in NONSENSE:
+            assert (await s.d.post(path, body)).status in (400, 422), (path, body)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/api/v1/retention/holds", {"table": "drop table", "reason": "because"}),
-        ("/api/v1/retention/holds", {"table": "a.b", "reason": ""}),
-        ("/api/v1/retention/holds", {"table": "a.b", "reason": "case", "expires_at": "2030-01-01T00:00:00"}),
-        ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z", "last": "soon"}),
-        ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z",
-                                   "last": "2031-01-01T00:00:00Z", "limit": 0}),
-        ("/api/v1/archive/query", {"table": "a.b", "first": "2030-01-01T00:00:00Z",
-                                   "last": "2029-01-01T00:00:00Z"}),
-        ("/api/v1/monitoring/retention/run", {"dry_run": "yes"}),
-        ("/api/v1/monitoring/retention/run", {"delete_everything": True}),
-    ],
-)  # fmt: skip
-async def test_what_makes_no_sense_is_refused(shop, path, body):
-    async with shop(fill=False) as s:
-        assert (await s.d.post(path, body)).status in (400, 422)
+def test_a_callers_own_rows_open_nothing_here():
+    assert all(route.house for route in routes.routes())

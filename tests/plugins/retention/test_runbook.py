@@ -25,8 +25,16 @@ def test_each_alert_has_its_part():
         assert alert.runbook.partition("#")[2] in parts
 
 
+async def known_id(s, name):
+    """The id that stands as `arc_…` or `hold_…` in the runbook."""
+    if name.startswith("hold_"):
+        return (await s.d.get("/api/v1/retention/holds")).json()["holds"][0]["id"]
+    archives = (await s.d.get("/api/v1/archive?table=shop.events")).json()["archives"]
+    return next(unit["id"] for unit in archives if unit["rows"] and unit["state"] == "detached")
+
+
 async def test_each_command_of_the_runbook_works(shop, capsys):
-    async with shop("dry_run_first = false\n") as s:
+    async with shop("dry_run_first = false\n", grace="7d") as s:
         known = {command.name: command for command in COMMANDS}
         client = Client(s.d.api, s.d.token)
         seen = {}
@@ -34,19 +42,30 @@ async def test_each_command_of_the_runbook_works(shop, capsys):
             parser = argparse.ArgumentParser()
             parser.add_argument("--json", action="store_true")
             known[name].configure(parser)
-            if "arc_…" in words:
-                archives = (await s.d.get("/api/v1/archive?table=shop.events")).json()["archives"]
-                words[words.index("arc_…")] = archives[0]["id"]
+            for place, word in enumerate(words):
+                if word.endswith("…"):
+                    words[place] = await known_id(s, word)
             capsys.readouterr()
             assert await trio.to_thread.run_sync(known[name].run, parser.parse_args(words), client) == 0, (
                 words
             )
             seen.setdefault(f"{name} {words[0]}", capsys.readouterr().out)
         assert set(seen) == {
-            "retention runs", "retention run", "retention plan", "retention holds", "retention hold",
-            "retention policies", "archive list", "archive query", "archive restore",
-        }  # fmt: skip
+            f"{command.name} {action}" for command in COMMANDS for action in actions_of(command)
+        }
         assert "retention has run" in seen["retention run"]
         assert "nothing was deleted: this was a dry run" in seen["retention plan"]
-        assert "rehydrated_arc_" in seen["archive restore"]
+        assert "rehydrated.arc_" in seen["archive restore"]
+        assert "rehydrated.arc_" in seen["archive rehydrated"]
+        assert "rehydrated.arc_" in seen["archive drop"]
+        assert "shop.events_y" in seen["retention put-back"]
         assert "hold_" in seen["retention hold"]
+        assert "hold_" in seen["retention release"]
+
+
+def actions_of(command):
+    """Every action there is: each of them stands in the runbook."""
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    (actions,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    return set(actions.choices)
