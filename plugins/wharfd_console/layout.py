@@ -66,7 +66,9 @@ def framed(
     shell = tag("div", _side(frame, current), main, class_="shell")
     skip = link("Skip to the content", "#main", class_="skip")
     toasts = tag("div", id="toasts", role="status", aria_live="polite")
-    return _document(title, frame.label, join((skip, shell, toasts, _shortcuts(), _question())), status)
+    return _document(
+        title, frame.label, join((skip, shell, toasts, _shortcuts(), _question(), _once())), status
+    )
 
 
 def login_page(label: str, *, status: int = 200) -> Reply:
@@ -177,3 +179,16 @@ def _question() -> Html:
     )
     form = tag("form", tag("p", id="asked"), buttons, method="dialog")
     return tag("dialog", form, id="question", aria_labelledby="asked")
+
+
+def _once() -> Html:
+    taken = tag("form", tag("button", "I have it", class_="button primary"), method="dialog")
+    return tag(
+        "dialog",
+        tag("h2", "Shown this once"),
+        tag("p", "Keep it in a safe place now; nobody can show it again.", class_="soft"),
+        tag("dl", class_="facts", id="secrets"),
+        taken,
+        id="once",
+        aria_label="Shown this once",
+    )

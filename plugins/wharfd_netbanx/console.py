@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wharfd import ConsolePage, Request
+from wharfd import ConsolePage, NotFound, Request, Unavailable
 from wharfd.contracts.console import ask, wanted, within
 from wharfd.contracts.html import (
     Column,
@@ -16,11 +16,11 @@ from wharfd.contracts.html import (
     card,
     choice,
     code,
+    empty,
     facts,
     field,
     link,
     moment,
-    more,
     notice,
     number,
     pager,
@@ -31,7 +31,10 @@ from wharfd.contracts.html import (
     tag,
 )
 
-EVENTS = "/console/netbanx/events"
+from .api.origins import EVENTS_PAGE as EVENTS
+from .console_sources import render_sources
+
+DELIVERIES = "/console/webhooks/deliveries"
 _API = "/api/v1/webhook-events"
 _FILTERS = ("source", "name", "state", "merchantRefNum", "resourceId")
 _STATES = ("", "ready", "running", "done", "buried")
@@ -102,41 +105,58 @@ async def _event(ctx: Any, request: Request, event: str) -> Html:
         ]
     )
     body = one["body"] if one["body"] is not None else "(not text; see bodyBase64 in the API)"
-    lineage = pretty(one["ledTo"]) if one["ledTo"] else tag("p", "Nothing yet", class_="soft")
+    states = [(state["kind"], code(state["id"]), badge(state["status"])) for state in one["ledTo"]]
     return stack(
         link("← All events", EVENTS),
         notice(one["lastError"], "bad") if one["lastError"] else "",
         *(notice(note, "warn") for note in one["notes"]),
         card(event, known, actions=again),
         card("Body", block(body), note="As it arrived, byte for byte."),
-        card("What it led to", lineage),
+        card(
+            "What it led to",
+            table("What it led to", ["Kind", "Id", "State"], states, nothing="Nothing yet"),
+        ),
+        await _deliveries(ctx, request, event),
         card(
             "History", pretty(one["history"]) if one["history"] else tag("p", "No failed try", class_="soft")
         ),
     )
 
 
-async def render_sources(ctx: Any, request: Request) -> Html:
-    """List the sources, their keys by name, and when each was last heard of."""
-    found = await ask(ctx, request, "/api/v1/webhook-sources")
+async def _deliveries(ctx: Any, request: Request, event: str) -> Html:
+    """Show the events and the deliveries to customers that this event led to, where something delivers."""
+    title = "Deliveries it led to"
+    try:
+        found = await ask(ctx, request, within("/api/v1/lineage/{id}", id=event))
+    except NotFound:
+        return card(title, empty("Nothing delivers", "The plugin webhooks tells customers of events"))
+    except Unavailable as problem:
+        return card(title, notice(f"This cannot be told now: {problem}", "warn"))
     rows = [
         (
-            link(one["name"], address(EVENTS, source=one["name"])),
-            one["scheme"],
-            tag("span", *(tag("div", code(path)) for path in one["paths"])),
-            moment(one["lastEventAt"], "never"),
-            ", ".join([*one["keys"], *one["storedKeys"]]) or badge("none", "bad"),
-            more(f"{len(one['lastRefusals'])} refused", pretty(one["lastRefusals"]))
-            if one["lastRefusals"]
-            else "",
-            tag("span", *(tag("div", remark) for remark in one["remarks"])),
+            moment(one["createdAt"]),
+            one["event"],
+            link(code(one["id"]), address(DELIVERIES, id=one["id"])),
+            badge(one["status"]),
+            number(one["attempts"]),
+            number(one["responseCode"]),
+            code(one["webhookId"]),
         )
-        for one in found["sources"]
+        for message in found["messages"]
+        for one in (made["delivery"] for made in message["deliveries"])
     ]
-    columns = ["Source", "Scheme", "Paths", "Last event", "Keys", "Refusals", Column("Remarks", wide=True)]
-    listed = table("Sources", columns, rows, nothing="No source is configured; see [plugins.netbanx.sources]")
-    off = notice("Signatures are not checked: signature validation is switched off", "bad")
-    return stack("" if found["signatureValidation"] else off, card("Sources", listed))
+    columns = ["Created", "Event", "Delivery", "Status", Column("Tries", right=True)]
+    told = ", ".join(dict.fromkeys(message["message"]["type"] for message in found["messages"]))
+    hint = f"{told}: no endpoint asks for it" if told else "It was not worked yet, or changed nothing"
+    listed = table(
+        title,
+        [*columns, Column("Answer", right=True), "Endpoint"],
+        rows,
+        nothing=empty("No delivery", hint),
+    )
+    trace = found["traceId"]
+    follow = link("All of this trace", address(DELIVERIES, trace=trace), class_="button") if trace else ""
+    return card(title, listed, actions=follow)
 
 
 PAGES = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from wharfd import ConsolePage, Request
+from wharfd import ConsolePage, NotFound, Request
 from wharfd.contracts.console import ask, wanted, within
 from wharfd.contracts.html import (
     Column,
@@ -17,6 +18,7 @@ from wharfd.contracts.html import (
     choice,
     code,
     duration,
+    empty,
     facts,
     field,
     join,
@@ -33,6 +35,7 @@ from wharfd.contracts.html import (
 
 DELIVERIES = "/console/webhooks/deliveries"
 _ONE = "/api/v1/deliveries/{id}"
+_LINEAGE = "/api/v1/lineage/{id}"
 _WRITE = "webhooks:write"
 _STATUSES = ("", "pending", "retrying", "delivered", "failed", "parked", "cancelled")
 
@@ -92,12 +95,18 @@ async def render_deliveries(ctx: Any, request: Request) -> Html:
     if chosen:
         return await _delivery(ctx, request, chosen)
     given = {name: wanted(request, name) for name in ("status", "event", "webhookId")}
-    page = await ask(ctx, request, "/api/v1/deliveries", **given, cursor=wanted(request, "cursor"))
+    trace = wanted(request, "trace")
+    page: dict[str, Any]
+    if trace:
+        page = {"items": await _of_trace(ctx, request, trace, given)}
+    else:
+        page = await ask(ctx, request, "/api/v1/deliveries", **given, cursor=wanted(request, "cursor"))
     form = search(
         DELIVERIES,
         choice("Status", "status", [(status, status or "any") for status in _STATUSES], given["status"]),
         field("Event", "event", given["event"]),
         field("Endpoint", "webhookId", given["webhookId"], hint="wh_…"),
+        field("Trace", "trace", trace, hint="a trace, or any id on it"),
     )
     rows = [
         (
@@ -127,6 +136,54 @@ async def render_deliveries(ctx: Any, request: Request) -> Html:
         nothing="No delivery matches; leave a filter out, or send a test to an endpoint",
     )
     return card("Deliveries", form, listed, pager(DELIVERIES, page.get("next_cursor"), **given))
+
+
+async def _of_trace(ctx: Any, request: Request, trace: str, given: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the deliveries of a trace that match; none when nothing carries it."""
+    try:
+        found = await ask(ctx, request, within(_LINEAGE, id=trace))
+    except NotFound:
+        return []
+    made = [one["delivery"] for message in found["messages"] for one in message["deliveries"]]
+    return [one for one in made if all(one[name] == value for name, value in given.items() if value)]
+
+
+async def _lineage(ctx: Any, request: Request, delivery: str) -> Html:
+    """Show what arrived, the event it became, and this delivery of it, each with the way to it."""
+    title = "Where it comes from"
+    try:
+        found = await ask(ctx, request, within(_LINEAGE, id=delivery))
+    except NotFound:
+        return card(title, empty("Not known any more", "Its event is older than what is kept"))
+    trace = found["traceId"]
+    follow = link("All of this trace", address(DELIVERIES, trace=trace), class_="button") if trace else ""
+    return card(title, _chain(found, delivery), actions=follow)
+
+
+def _chain(found: Mapping[str, Any], delivery: str) -> Html:
+    rows: list[tuple[object, ...]] = [
+        (
+            "Provider’s event",
+            moment(origin["receivedAt"]),
+            f"{origin['name'] or 'unnamed'} from {origin['source']}",
+            link(code(origin["id"]), origin["page"]),
+            badge(origin["state"]),
+        )
+        for origin in found["origins"]
+    ]
+    for entry in found["messages"]:
+        message, made = entry["message"], [one["delivery"] for one in entry["deliveries"]]
+        if not any(one["id"] == delivery for one in made):
+            continue
+        where = link(code(message["id"]), address(DELIVERIES, trace=message["id"]))
+        rows.append(("Event", moment(message["createdAt"]), message["type"], where, ""))
+        for one in made:
+            here = one["id"] == delivery
+            name = code(one["id"]) if here else link(code(one["id"]), address(DELIVERIES, id=one["id"]))
+            step = "This delivery" if here else "Another delivery of it"
+            to = join(("to ", link(code(one["webhookId"]), address(DELIVERIES, webhookId=one["webhookId"]))))
+            rows.append((step, moment(one["createdAt"]), to, name, badge(one["status"])))
+    return table("Lineage", ["Step", "When", Column("What", wide=True), "Id", "State"], rows)
 
 
 async def _delivery(ctx: Any, request: Request, delivery: str) -> Html:
@@ -189,6 +246,7 @@ async def _delivery(ctx: Any, request: Request, delivery: str) -> Html:
         link("← All deliveries", DELIVERIES),
         card(delivery, known, actions=buttons),
         card("Why it is where it is", tag("ul", *(tag("li", reason) for reason in found["reasons"]))),
+        await _lineage(ctx, request, delivery),
         card("Attempts", tries),
         card("Payload", pretty(whole.get("payload"))),
     )

@@ -295,10 +295,12 @@ def action(
     confirm: str = "",
     look: Literal["plain", "primary", "bad"] = "plain",
     then: str = "",
+    shows: Sequence[str] = (),
 ) -> Html:
     """Return a button that calls one of the API's own endpoints; nothing for a caller without the scope.
 
-    `confirm` is asked before; `then` is the path shown afterwards, else the page is read again.
+    `confirm` is asked before; `then` is the path shown afterwards, else the page is read again. `shows` names
+    what of the answer the API tells this once, such as a new secret: the person sees it before going on.
     """
     if not identity.may(scope):
         return Html("")
@@ -312,19 +314,61 @@ def action(
         data_body=None if body is None else json.dumps(dict(body)),
         data_confirm=confirm or None,
         data_then=then or None,
+        data_shows=" ".join(shows) or None,
     )
 
 
-def field(label: str, name: str, value: object = "", *, kind: str = "search", hint: str = "") -> Html:
-    """Return a labelled input for `search`."""
+def form(
+    identity: Identity,
+    scope: str,
+    label: str,
+    path: str,
+    *fields: object,
+    body: Mapping[str, Any] | None = None,
+    confirm: str = "",
+    then: str = "",
+) -> Html:
+    """Return fields under a button that POSTs them to one of the API's own endpoints, as `action` would.
+
+    What is filled in joins `body` under the fields' names, a number as a number; an empty field is left out.
+    It is never part of an address, also where the script does not run.
+    """
+    if not identity.may(scope):
+        return Html("")
+    return tag(
+        "form",
+        *fields,
+        tag("button", label, class_="button primary", type="submit"),
+        class_="ask",
+        method="post",
+        action=path,
+        autocomplete="off",
+        data_method="POST",
+        data_path=path,
+        data_body=None if body is None else json.dumps(dict(body)),
+        data_confirm=confirm or None,
+        data_then=then or None,
+    )
+
+
+def field(
+    label: str, name: str, value: object = "", *, kind: str = "search", hint: str = "", required: bool = False
+) -> Html:
+    """Return a labelled input for `search` and `form`; `kind` is as in HTML: text, number, password."""
     box = tag(
-        "input", type=kind, name=name, value=value or None, placeholder=hint or None, autocomplete="off"
+        "input",
+        type=kind,
+        name=name,
+        value=value or None,
+        placeholder=hint or None,
+        autocomplete="new-password" if kind == "password" else "off",
+        required=required,
     )
     return tag("label", tag("span", label), box)
 
 
 def choice(label: str, name: str, options: Iterable[tuple[str, str]], chosen: str = "") -> Html:
-    """Return a labelled list of (value, words) for `search`."""
+    """Return a labelled list of (value, words) for `search` and `form`."""
     made = [tag("option", words, value=value, selected=value == chosen) for value, words in options]
     return tag("label", tag("span", label), tag("select", *made, name=name))
 

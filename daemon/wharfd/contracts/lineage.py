@@ -12,7 +12,10 @@ from .services import ServiceKey
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Something that arrived from outside, such as a provider's webhook. What follows carries `trace_id`."""
+    """Something that arrived from outside, such as a provider's webhook. What follows carries `trace_id`.
+
+    `page` is where the console shows it, "" when no page does.
+    """
 
     id: str
     source: str
@@ -21,6 +24,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     received_at: datetime
     state: str
     trace_id: str
+    page: str = ""
 
 
 class Origins(Protocol):

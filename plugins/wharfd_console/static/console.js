@@ -76,8 +76,31 @@ function asked(text) {
   return new Promise((settle) => dialog.addEventListener("close", () => settle(dialog.returnValue === "yes"), { once: true }));
 }
 
-async function act(button) {
-  const { method, path, body, confirm, then } = button.dataset;
+// What a person filled in, as JSON: an empty field is left out, a number is one.
+function filled(form) {
+  const body = JSON.parse(form.dataset.body || "{}");
+  for (const { name, value, type } of form.elements) {
+    if (name && value !== "") body[name] = type === "number" ? Number(value) : value;
+  }
+  return JSON.stringify(body);
+}
+
+// What the API tells this once stays in sight until it was taken down.
+function showOnce(answer, names) {
+  const box = byId("once");
+  const list = byId("secrets");
+  for (const name of names.filter((name) => answer[name])) {
+    const value = Object.assign(document.createElement("code"), { textContent: answer[name] });
+    list.append(Object.assign(document.createElement("dt"), { textContent: name }), document.createElement("dd"));
+    list.lastChild.append(value);
+  }
+  box.addEventListener("cancel", (event) => event.preventDefault(), { once: true });
+  box.showModal();
+  return new Promise((settle) => box.addEventListener("close", () => { list.replaceChildren(); settle(); }, { once: true }));
+}
+
+async function act(asking, button, body) {
+  const { method, path, confirm, then, shows } = asking.dataset;
   if (confirm && !(await asked(confirm))) return;
   button.disabled = true;
   try {
@@ -86,6 +109,7 @@ async function act(button) {
     const answer = await fetch(path, { method, headers, body });
     if (answer.status === 401) return location.assign(`/console/login?next=${encodeURIComponent(location.pathname + location.search)}`);
     if (!answer.ok) throw new Error(await problemOf(answer));
+    if (shows) await showOnce(await answer.json(), shows.split(" "));
     sessionStorage.setItem("told", `${button.textContent}: done`);
     if (then) location.assign(then);
     else location.reload();
@@ -186,7 +210,12 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-path]");
-    if (button) act(button);
+    if (button) act(button, button, button.dataset.body);
+  });
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form[data-path]")) return;
+    event.preventDefault();
+    act(event.target, event.target.querySelector("[type=submit]"), filled(event.target));
   });
   document.addEventListener("pointermove", readChart);
   document.addEventListener("keydown", press);

@@ -66,7 +66,10 @@ class IntegrationQuery(Struct, kw_only=True):
 
 
 class Integration(Struct, kw_only=True, rename="camel"):
-    """An integration. `apiKey` is whole, and `apiSecret` and `webhookSecret` are there, only when new."""
+    """An integration. `apiKey` is whole, and `apiSecret` and `webhookSecret` are there, only when new.
+
+    `keyCount` is how many of its keys are in use; where it is listed or read.
+    """
 
     id: str
     user_id: str | None
@@ -76,6 +79,7 @@ class Integration(Struct, kw_only=True, rename="camel"):
     api_key: str | None
     api_secret: str | UnsetType = UNSET
     key_id: str | None
+    key_count: int | UnsetType = UNSET
     scopes: list[str]
     config: dict[str, Any]
     webhook_url: str | None
@@ -115,6 +119,7 @@ def shown(
     api_key: str | None = None,
     api_secret: str | UnsetType = UNSET,
     webhook_secret: str | UnsetType = UNSET,
+    key_count: int | UnsetType = UNSET,
 ) -> Integration:
     """A row as it is shown, with the beginning of its key; new secrets are given by the caller."""
     public = None if key is None else f"{public_part(key['mode'], key['short'])}_…"
@@ -127,6 +132,7 @@ def shown(
         api_key=api_key or public,
         api_secret=api_secret,
         key_id=None if key is None else key["id"],
+        key_count=key_count,
         scopes=[] if key is None else key["scopes"],
         config=row["config"],
         webhook_url=row["webhook_url"],

@@ -31,7 +31,7 @@ from ..store.integration_rows import (
     insert_integration,
     list_integrations,
 )
-from ..store.key_rows import current_key, current_keys_of, get_key, keys_of_integration
+from ..store.key_rows import count_keys_of, current_key, current_keys_of, get_key, keys_of_integration
 from .asking import checked, given, in_utc, owner_of
 from .integration_changes import held, no_integration, note, save, set_status, vet_url
 from .integration_shapes import Changes, Integration, IntegrationQuery, NewIntegration, shown
@@ -120,12 +120,13 @@ async def list_page(ctx: Context, request: Request) -> Page[Integration]:
         limit=query.limit + 1,
         after=after[0] if after else None,
     )
-    keys = await current_keys_of(ctx.db.read, [row["id"] for row in rows])
+    ids = [row["id"] for row in rows]
+    keys, counts = await current_keys_of(ctx.db.read, ids), await count_keys_of(ctx.db.read, ids)
     return page_of(
         request,
         rows,
         query.limit,
-        item=lambda row: shown(row, keys.get(row["id"])),
+        item=lambda row: shown(row, keys.get(row["id"]), key_count=counts.get(row["id"], 0)),
         key=lambda row: (row["id"],),
     )
 
@@ -135,7 +136,8 @@ async def show_integration(ctx: Context, request: Request) -> Integration:
     row = await get_integration(ctx.db, request.path["id"], request.owner)
     if row is None:
         raise no_integration(request)
-    return shown(row, await current_key(ctx.db, row["id"]))
+    counts = await count_keys_of(ctx.db, [row["id"]])
+    return shown(row, await current_key(ctx.db, row["id"]), key_count=counts.get(row["id"], 0))
 
 
 async def change_integration(ctx: Context, request: Request) -> Integration:

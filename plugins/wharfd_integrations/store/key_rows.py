@@ -68,6 +68,11 @@ COUNT = sql(
     "count_keys",
     f"SELECT count(*) FROM integrations.keys WHERE owner IS NOT DISTINCT FROM $1 AND {_IN_USE}",
 )
+COUNT_OF = sql(
+    "count_keys_of",
+    f"""SELECT integration_id, count(*) AS keys FROM integrations.keys
+         WHERE integration_id = ANY($1) AND {_IN_USE} GROUP BY integration_id""",
+)
 REPLACE = sql(
     "replace_key", "UPDATE integrations.keys SET replaced_at = now(), valid_until = $2 WHERE id = $1"
 )
@@ -141,6 +146,12 @@ async def count_keys(tx: Transaction, owner: str | None) -> int:
     """Count an owner's keys in use; until the transaction ends nobody adds one."""
     await tx.fetchval(COUNT_LOCK, owner or "")
     return int(await tx.fetchval(COUNT, owner))
+
+
+async def count_keys_of(db: Queries, integration_ids: Sequence[str]) -> dict[str, int]:
+    """Count the keys in use of several integrations; one without any is left out."""
+    rows = await db.fetch(COUNT_OF, list(integration_ids))
+    return {row["integration_id"]: row["keys"] for row in rows}
 
 
 async def replace_key(tx: Transaction, key_id: str, valid_until: datetime) -> None:

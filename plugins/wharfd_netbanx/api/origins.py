@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wharfd import PluginContext, sql
+from wharfd.contracts.html import address
 from wharfd.contracts.lineage import Origin
 
 from ..config import Settings
+
+EVENTS_PAGE = "/console/netbanx/events"
 
 FIND = sql(
     "find_origins",
@@ -25,4 +28,4 @@ class StoredEvents:
     async def find(self, ids: Sequence[str], owner: str | None) -> list[Origin]:
         """Return stored events by id."""
         rows = await self._ctx.db.read.fetch(FIND, list(ids), owner)
-        return [Origin(**dict(row)) for row in rows]
+        return [Origin(**dict(row), page=address(EVENTS_PAGE, id=row["id"])) for row in rows]

@@ -97,7 +97,7 @@ def api_routes(settings: Settings) -> list[Route]:
             path="/api/v1/webhook-sources",
             handler=sources.list_sources,
             scope="webhook_events:read",
-            summary="The sources, their keys by name, and when they were last heard of",
+            summary="The sources, their keys with state and validity, and when they were last heard of",
         ),
     ]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from wharfd import Database, PluginContext, Request, sql
+from wharfd import Database, PluginContext, Record, Request, sql
 
 from ..acceptance.gates import Intake
 from ..config import Settings
+from ..keys import store
+from ..schemes import Key
 
 Context = PluginContext[Settings]
 
@@ -38,18 +40,26 @@ async def last_seen(database: Database, source: str) -> datetime | None:
 async def list_sources(ctx: Context, request: Request) -> dict[str, Any]:
     """List the caller's sources."""
     intake: Intake = ctx.state["intake"]
+    stored = await store.list_keys(ctx.db.read, request.owner, None)
+    now = ctx.now()
     found = []
     for name, source in sorted(ctx.settings.sources.items()):
         if request.owner not in (None, source.owner):
             continue
+        typed = source.typed_keys()
         found.append(
             {
                 "name": name,
                 "scheme": source.scheme,
                 "paths": list(source.paths),
                 "companyId": source.owner,
-                "keys": [key.id for key in source.typed_keys()],
+                "keys": [key.id for key in typed],
                 "storedKeys": [key.id for key in intake.stored_keys.get(name, [])],
+                "takesStoredKeys": source.stored_keys,
+                "keyStates": [
+                    *(_show_stored(row, now) for row in stored if row["source"] == name),
+                    *(_show_typed(key, now) for key in typed),
+                ],
                 "remarks": source.key_remarks(),
                 "lastEventAt": await last_seen(ctx.db.read, name),
                 "lastRefusals": list(intake.refusals.recent.get(name, ()))[:5],
@@ -58,5 +68,42 @@ async def list_sources(ctx: Context, request: Request) -> dict[str, Any]:
     return {
         "sources": found,
         "signatureValidation": ctx.settings.signature_validation,
-        "timestamp": ctx.now(),
+        "timestamp": now,
     }
+
+
+def _show_stored(row: Record, now: datetime) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "stored": True,
+        "version": row["version"],
+        "state": _state(row["active"], row["valid_from"], row["valid_until"], now),
+        "validFrom": row["valid_from"],
+        "validUntil": row["valid_until"],
+        "lastUsedAt": row["last_used_at"],
+        "usageCount": row["use_count"],
+    }
+
+
+def _show_typed(key: Key, now: datetime) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": None,
+        "stored": False,
+        "version": None,
+        "state": _state(True, key.valid_from, key.valid_until, now),
+        "validFrom": key.valid_from,
+        "validUntil": key.valid_until,
+        "lastUsedAt": None,
+        "usageCount": None,
+    }
+
+
+def _state(active: bool, begins: datetime | None, ends: datetime | None, now: datetime) -> str:
+    """Say whether a key counts: active, waiting for its time, ended, or off."""
+    if not active:
+        return "off"
+    if ends is not None and ends <= now:
+        return "ended"
+    return "waiting" if begins is not None and begins > now else "active"

@@ -18,6 +18,16 @@ ALL = "".join(
     )
 )  # fmt: skip
 OPERATOR = "wharfd_operator_" + "o" * 40
+# A source whose keys people put in, and such a key.
+SECRET = "dHlwZWQgYnkgYSBwZXJzb24sIHNob3duIG5vd2hlcmU="
+SOURCE = """[plugins.webhooks]
+[plugins.netbanx]
+signature_validation = false
+[plugins.netbanx.sources.netbanx]
+scheme = "paysafe"
+paths = ["/api/webhooks/netbanx"]
+stored_keys = true
+"""
 
 
 async def render_hostile(ctx, request):

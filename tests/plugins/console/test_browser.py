@@ -7,7 +7,7 @@ import pytest
 from wharfd import ConsolePage
 
 from .browser import CHROMIUM, open_browser
-from .conftest import ALL, OPERATOR
+from .conftest import ALL, OPERATOR, SECRET, SOURCE
 
 pytestmark = [
     pytest.mark.slow,
@@ -103,9 +103,44 @@ async def test_the_overview_is_live_and_keys_lead_on(console, tmp_path):
         assert tab.console == []
 
 
+async def a_key_is_typed_and_a_new_pair_is_seen_once(tab, d, integration):
+    await tab.go(d.api + "/console/netbanx/sources?id=netbanx")
+    await tab.run(
+        f"document.querySelector('.ask [name=key]').value = {SECRET!r}; document.querySelector('.ask [type=submit]').click()"
+    )
+    await tab.until("document.querySelector('form[data-path$=\"/rotate\"]')")
+    assert not await tab.run(f"document.documentElement.outerHTML.includes({SECRET!r})")
+    assert not await tab.run("[...document.querySelectorAll('[name=key]')].some((field) => field.value)")
+    assert not [url for url in tab.requests if "key=" in url]
+    assert await tab.run(NAMELESS) == await tab.run(CONTRAST) == []
+    (key,) = (await d.get("/api/v1/webhook-secrets")).json()["data"]["secrets"]
+    assert (key["source"], key["isActive"]) == ("netbanx", True)
+
+    await tab.go(d.api + f"/console/integrations/list?id={integration}")
+    await tab.run("document.querySelector('[data-path$=\"/rotate\"]').click()")
+    await tab.until("document.getElementById('question').open")
+    await tab.run("document.getElementById('answer').click()")
+    await tab.until("document.getElementById('once').open")
+    pair = await tab.run(
+        "[...document.querySelectorAll('#secrets dt, #secrets dd')].map((e) => e.textContent).join(' ')"
+    )
+    assert await tab.run(NAMELESS) == await tab.run(CONTRAST) == []
+    shown = (await d.get(f"/api/v1/integrations/{integration}")).json()
+    assert pair.startswith("apiKey " + shown["apiKey"].removesuffix("…"))
+    assert " apiSecret " in pair
+    await tab.run("document.querySelector('#once button').click()")
+    await tab.until("document.querySelectorAll('tbody tr').length === 2")
+    await tab.until("document.querySelector('#once:not([open]) #secrets:empty') !== null")
+
+
 async def test_an_admin_acts_and_an_operator_cannot(console, tmp_path):
-    async with console() as d, open_browser(tmp_path / "profile") as tab:
+    async with (
+        console(f"[plugins.integrations]\n{SOURCE}") as d,
+        open_browser(tmp_path / "profile") as tab,
+    ):
+        made = await d.post("/api/v1/integrations", {"name": "Shop", "type": "custom", "owner": "ann"})
         await sign_in(tab, d, d.token)
+        await a_key_is_typed_and_a_new_pair_is_seen_once(tab, d, made.json()["id"])
         await tab.go(d.api + "/console/work")
         await tab.run("document.querySelector('[data-path$=\"/pause\"]').click()")
         await tab.until("document.getElementById('question').open")

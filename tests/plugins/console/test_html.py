@@ -102,6 +102,18 @@ def test_a_button_is_for_those_who_may():
     assert "data-path" in html.action(ADMIN, "system:write", "Run", "/x")
 
 
+def test_a_form_posts_what_is_typed_and_is_for_those_who_may():
+    key = html.field("Key", "key", kind="password", required=True)
+    assert html.form(OPERATOR, "system:write", "Add", "/x", key) == ""
+    made = Reader(html.form(ADMIN, "system:write", "Add", "/x", key, body={"source": "a"})).elements
+    attributes = {name: given for name, given in made if name in ("form", "input")}
+    assert attributes["form"]["method"] == "post"
+    assert attributes["form"]["data-path"] == attributes["form"]["action"] == "/x"
+    assert attributes["form"]["data-body"] == '{"source": "a"}'
+    assert attributes["input"]["type"] == "password"
+    assert "value" not in attributes["input"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(None, "–"), (0, "0 s"), (0.0000123, "12.3 µs"), (0.0015, "1.5 ms"), (2, "2 s"), (119, "119 s"), (600, "10 min"), (7200, "2.0 h"), (200_000, "2.3 d")],

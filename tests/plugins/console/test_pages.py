@@ -15,7 +15,7 @@ from wharfd.testing.running import Answer
 from wharfd_console.layout import POLICY
 from wharfd_console.live import follow
 
-from .conftest import ALL, HOSTILE, OPERATOR
+from .conftest import ALL, HOSTILE, OPERATOR, SECRET, SOURCE
 from .test_html import Reader
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def path_of(page):
 async def test_every_page_is_shown_to_admin_and_operator(console):
     async with console(ALL) as d:
         pages = [page for _, page in d.context("console").plugins.declared(ConsolePage)]
-        assert len(pages) == 26
+        assert len(pages) == 27
         for token in ("", OPERATOR):
             for page in pages:
                 if page.path in ("neighbour/broken", "neighbour/missing"):
@@ -200,16 +200,6 @@ def test_no_file_names_another_host(file):
     assert "@import" not in file.read_text(encoding="utf-8")
 
 
-SOURCE = """[plugins.webhooks]
-[plugins.netbanx]
-signature_validation = false
-[plugins.netbanx.sources.netbanx]
-scheme = "paysafe"
-paths = ["/api/webhooks/netbanx"]
-stored_keys = true
-"""
-
-
 async def test_one_delivery_and_one_event_are_shown_whole(console):
     async with console(SOURCE) as d:
         made = await d.post(
@@ -232,3 +222,42 @@ async def test_one_delivery_and_one_event_are_shown_whole(console):
         assert "<script>alert" not in page
         assert "/api/v1/webhook-events/replay" in page
         assert event["id"] in (await d.get("/console/netbanx/events?source=netbanx")).body.decode()
+
+        await keys_of_a_source_are_shown_but_never_their_text(d)
+
+
+async def keys_of_a_source_are_shown_but_never_their_text(d):
+    """Add, rotate and revoke a key as the forms of the page do, and look what each makes of the page."""
+
+    async def look(token=""):
+        listed = await d.get("/console/netbanx/sources", token=token)
+        one = await d.get("/console/netbanx/sources?id=netbanx", token=token)
+        assert (listed.status, one.status) == (200, 200)
+        text = listed.body.decode() + one.body.decode()
+        assert SECRET not in text
+        assert base64.b64decode(SECRET).decode() not in text
+        return text
+
+    empty = await look()
+    assert "No key: what this source sends cannot be checked" in empty
+    assert 'action="/api/v1/webhook-secrets"' in empty
+    assert 'data-body="{&quot;source&quot;: &quot;netbanx&quot;}"' in empty
+    made = await d.post("/api/v1/webhook-secrets", {"source": "netbanx", "key": SECRET})
+    first = made.json()["data"]["id"]
+    rotation = f"/api/v1/webhook-secrets/{first}/rotate"
+    assert f'action="{rotation}"' in await look()
+    second = (await d.post(rotation, {"key": SECRET, "overlapSeconds": 60})).json()["data"]["id"]
+    text = await look()
+    assert "default, version 2" in text
+    assert first in text
+    assert f'action="/api/v1/webhook-secrets/{second}/rotate"' in text
+    assert f'action="{rotation}"' not in text
+    revoked = await d.request("PATCH", f"/api/v1/webhook-secrets/{second}", {"isActive": False})
+    assert revoked.status == 200
+    assert ">off<" in await look()
+    assert "Use again" in await look()
+    seen = await look(OPERATOR)
+    assert second in seen
+    assert ">off<" in seen
+    assert "<form" not in seen.replace('<form method="dialog"', "")
+    assert (await d.get("/console/netbanx/sources?id=none")).status == 404

@@ -9,6 +9,8 @@ from wharfd import NotFound, Request
 from wharfd.contracts.access import Identity
 from wharfd_console.live import BODY, follow
 
+from .conftest import OPERATOR
+
 ORDER = {
     "clientRef": "A-1", "account": "ACC-1", "currency": "EUR",
     "cartItems": [{"id": "1", "productId": "F12", "transactionType": "purchase", "amount": "12.50", "quantity": 1}],
@@ -65,6 +67,38 @@ async def test_what_people_said_is_moderated(console):
         assert "No flag is open" in await text_of(d, "/console/feedback/moderation")
         assert "Reopen" in await text_of(d, "/console/feedback/moderation?state=dismissed")
         assert "4.00" in await text_of(d, "/console/feedback/moderation?insight=ins1")
+
+
+async def test_an_integration_is_shown_with_its_keys_but_not_their_secrets(console):
+    async with console("[plugins.integrations]\n") as d:
+        assert "No integration matches" in await text_of(d, "/console/integrations/list")
+        wanted = {"name": "<b>Shop</b>", "type": "custom", "owner": "ann"}
+        made = (await d.post("/api/v1/integrations", wanted)).json()
+        one = f"/api/v1/integrations/{made['id']}"
+        page = f"/console/integrations/list?id={made['id']}"
+        assert (await d.post(f"{one}/activate")).json()["status"] == "active"
+        pair = (await d.post(f"{one}/rotate")).json()
+        assert (await d.get(one)).json()["keyCount"] == 2
+
+        listed = await text_of(d, "/console/integrations/list?status=active")
+        shown = await text_of(d, page)
+        assert "&lt;b&gt;Shop&lt;/b&gt;" in listed
+        assert f'href="{page}"' in listed
+        assert '<td class="right">2</td>' in listed
+        assert ">replaced<" in shown
+        for path in ("suspend", "rotate"):
+            assert f'data-path="{one}/{path}"' in shown
+        assert 'data-shows="apiKey apiSecret oldValidUntil"' in shown
+        operators = (await d.get(page, token=OPERATOR)).body.decode()
+        for text in (listed, shown, operators):
+            for secret in (made["apiKey"], made["apiSecret"], pair["apiKey"], pair["apiSecret"]):
+                assert secret not in text
+        assert ">replaced<" in operators
+        assert "data-path" not in operators
+        assert (await d.post(f"{one}/suspend")).status == 200
+        assert f'data-path="{one}/activate"' in await text_of(d, page)
+        assert "No integration matches" in await text_of(d, "/console/integrations/list?status=active")
+        assert (await d.get("/console/integrations/list?id=int_none")).status == 404
 
 
 async def test_a_metric_is_found_and_drawn(console):

@@ -8,6 +8,7 @@ from wharfd.db import sql
 from wharfd.errors import DatabaseUnavailable
 from wharfd_integrations.model.record import KeyIdentity
 from wharfd_integrations.store.integration_rows import list_statement as integrations_statement
+from wharfd_integrations.store.key_rows import COUNT_OF
 from wharfd_integrations.store.key_rows import list_statement as keys_statement
 from wharfd_integrations.store.lookup import FIND
 from wharfd_integrations.store.usage_rows import UsageFilter, usage_statement
@@ -207,6 +208,8 @@ async def test_every_list_is_served_by_an_index(db):
                 "Seq Scan" not in plan.replace("Seq Scan on integrations.usage_y", "Seq Scan on empty_y")
                 or used
             )
+    plan = await db.explain(COUNT_OF, ["int_1", "int_2"])
+    assert "keys_integration" in plan, plan
     for given, ended, index in (
         (("owner",), True, "keys_owner"),
         (("owner", "id"), False, "keys_owner"),

@@ -68,6 +68,7 @@ async def test_from_the_api_to_the_receiver(daemon, receiver, capsys):
 
 
 PAYMENTS = f"""{CONFIG}
+[plugins.console]
 [plugins.netbanx.sources.netbanx]
 keys = ["YSBrZXkgdGhhdCBvbmx5IHRoaXMgdGVzdCBrbm93cyE="]
 """
@@ -93,3 +94,26 @@ async def test_from_a_providers_webhook_to_the_customer_and_back(daemon, receive
         assert trace["messages"][0]["message"]["id"] == request.header("webhook-id")
         for wanted in (row["id"], row["messageId"], trace["traceId"]):
             assert (await d.get(f"/api/v1/lineage/{wanted}")).json() == trace
+
+        # The console leads the same way, there and back.
+        async def page_of(path):
+            answer = await d.get(path)
+            assert answer.status == 200, answer.body
+            return answer.body.decode()
+
+        event, delivery = (
+            f"/console/netbanx/events?id={provider}",
+            f"/console/webhooks/deliveries?id={row['id']}",
+        )
+        all_of_it = f"/console/webhooks/deliveries?trace={trace['traceId']}"
+        page = await page_of(event)
+        assert f'href="{delivery}"' in page
+        assert f'href="{all_of_it}"' in page
+        page = await page_of(delivery)
+        assert f'href="{event}"' in page
+        assert f'href="/console/webhooks/deliveries?trace={row["messageId"]}"' in page
+        assert f'href="{all_of_it}"' in page
+        assert f'href="{delivery}"' in await page_of(all_of_it)
+        assert f'href="{delivery}"' in await page_of(f"{all_of_it}&status=delivered")
+        assert "No delivery matches" in await page_of(f"{all_of_it}&status=failed")
+        assert "No delivery matches" in await page_of("/console/webhooks/deliveries?trace=nothing")
