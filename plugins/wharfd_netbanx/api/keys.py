@@ -93,6 +93,8 @@ async def rotate_key(ctx: Context, request: Request) -> dict[str, Any]:
     if not 0 <= asked.overlap_seconds <= 90 * 86400:
         raise Invalid(FieldError("overlapSeconds", "must be between 0 and 90 days"))
     old = await _find(ctx, request)
+    if old["source"] not in ctx.settings.sources:
+        raise Conflict(f"source {old['source']} of this key is not configured any more; delete the key")
     async with ctx.db.transaction() as tx:
         newest = await store.newest(tx, old["source"], old["name"])
         if newest is None or newest["id"] != old["id"]:

@@ -347,6 +347,9 @@ async def test_keys_are_stored_sealed_used_rotated_and_counted(client):
         )
         assert KEY not in dump
         await c.get(f"{path}/{made['id']}", "acme", status=404)
+        await c.daemon.db.owner.execute(sql("test.lost", "UPDATE netbanx.secrets SET source = 'gone'"))
+        lost = await c.post(f"{path}/{made['id']}/rotate", {"key": NEXT}, status=409)
+        assert "not configured any more" in lost["detail"]
 
 
 async def test_answers_are_kept_until_events_change_them(client):
