@@ -71,7 +71,7 @@ def measure(peers: Peers, seconds: float, rounds: int, connections: list[int]) -
 
 def run_one(peers: Peers, name: str, connections: int, seconds: float) -> dict[str, Any]:
     """Load one server, and leave it idle."""
-    supply = iter(requests(int(seconds * 16_000) + connections))
+    supply = iter(requests(int(seconds * 30_000) + connections))
     if name == "wharfd":
         peers.ask(QUEUE, {"action": "pause"})
     before = peers.cpu(name)
