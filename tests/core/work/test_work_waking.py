@@ -193,8 +193,8 @@ async def test_the_lookout_sees_due_rows_and_expired_leases_of_all_queues_at_onc
     await lookout.look()
     watched[0].due.hush()
     began = trio.current_time()
-    assert await watched[0].due.wait(5)
-    assert trio.current_time() - began < 1
+    assert await watched[0].due.wait(60)
+    assert trio.current_time() - began < 30
     lookout.leave(watched[0])
     assert (await look())[0] == (False, False)
 

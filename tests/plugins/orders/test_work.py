@@ -216,7 +216,7 @@ async def test_a_small_batch_does_not_wait_for_a_giant_of_another_owner(house, k
 
 
 async def test_a_rate_is_kept(orders, kit):
-    done = await orders.finished((await orders.send(kit.lines(30), "?maxPerSecond=20"))["batchId"])
+    done = await orders.finished((await orders.send(kit.lines(45), "?maxPerSecond=20"))["batchId"])
     assert done["status"] == "completed"
     times = [row["created_at"] for row in await orders.d.db.fetch(TIMES)]
     for first in range(len(times)):
@@ -225,7 +225,7 @@ async def test_a_rate_is_kept(orders, kit):
             len(times),
         )
         assert last - first <= 2 * 20 + 1
-    assert (times[-1] - times[0]).total_seconds() > 0.4
+    assert (times[-1] - times[0]).total_seconds() > 0.9  # it counts by seconds: three of them at least
 
 
 async def test_an_executor_is_not_called_more_often_than_it_takes(house, kit):

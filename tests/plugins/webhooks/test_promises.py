@@ -66,7 +66,7 @@ async def test_a_transform_changes_skips_or_holds_back(opened, quick, receiver):
         return [await hook(**arguments)]
 
     async with opened(quick(delays=(0.01,)), hooks=SimpleNamespace(call=call)) as house:
-        await house.endpoint(f"{receiver.url}/slim", transform="slim")
+        await house.endpoint(f"{receiver.url}/slim", transform="slim", events=["order.*"])
         skipped = await house.endpoint(f"{receiver.url}/never", transform="never", events=["order.*"])
         nobody = await house.endpoint(f"{receiver.url}/nobody", transform="nobody", events=["order.*"])
         await house.publish(house.created("o1"))
@@ -107,21 +107,19 @@ async def test_in_flight_is_bounded_per_endpoint(house, receiver):
 
 
 async def test_a_black_hole_delays_nobody(opened, quick, receiver):
-    settings = quick(timeout=timedelta(seconds=5), concurrency=32, delays=(3600,))
+    settings = quick(timeout=timedelta(seconds=40), concurrency=32, delays=(3600,))
     async with opened(settings) as house:
         receiver.on("/hole", answers.hang())
         hole = await house.endpoint(f"{receiver.url}/hole", events=["order.created"])
         await house.publish(*(house.created(f"h{i}") for i in range(200)))
         well = await house.endpoint(f"{receiver.url}/well", events=["order.failed"])
-        started = trio.current_time()
         await house.publish(*(house.failed(f"w{i}") for i in range(200)))
 
         async def well_done():
             rows = await house.deliveries(well)
             return len(rows) == 200 and all(row["state"] == "done" for row in rows)
 
-        await house.until(well_done, 8)
-        assert trio.current_time() - started < 5
+        await house.until(well_done, 20)  # half of what the hole may take for each of its own
         assert len([r for r in receiver.requests if r.path == "/hole"]) <= 4
         assert {row["attempts"] for row in await house.deliveries(hole) if row["state"] == "held"} <= {0}
 

