@@ -128,7 +128,8 @@ class HttpMinter:
         except OutboundError as error:
             return Verified(None, detail=error.kind)
         if isinstance(answer, _Answer) and answer.status == "minted":
-            return Verified(True, final=True)
+            token = None if answer.token_id is None else str(answer.token_id)
+            return Verified(True, final=True, token_id=token)
         if isinstance(answer, Pending):
             return Verified(None, detail=answer.trouble or "")
         return Verified(False, detail="the mint service does not know the mint any more")

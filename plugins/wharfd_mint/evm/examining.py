@@ -46,8 +46,8 @@ class Examiner:
     async def examine(self) -> list[dict[str, Any]]:
         """Return what a person should know before asking why nothing is minted."""
         found = [
-            _line("endpoint", "ok" if one.up else "fail", f"{one.name}: {one.last_error or 'answers'}")
-            for one in self._chain.endpoints.health()
+            _line("endpoint", "fail" if wrong else "ok", f"{name}: {wrong or f'at block {block}'}")
+            for name, block, wrong in await self._chain.endpoints.heights()
         ]
         try:
             found += await self._ask()
@@ -84,8 +84,9 @@ class Examiner:
         if row is not None and row["paused_for"] is not None:
             found.append(_line("signer", "fail", row["paused_for"]))
         spent = await ledger.spent(self._db, self._account, self._clock.now().date())
-        share = spent / (self._settings.spend_per_day * _WEI) if self._settings.spend_per_day else 1.0
-        found.append(_line("spending", "warn" if share > 0.8 else "ok", f"{share:.0%} of today's cap"))
+        cap = self._settings.spend_per_day
+        state = "warn" if spent > 0.8 * cap * _WEI else "ok"
+        found.append(_line("spending", state, f"{spent / _WEI:.6f} of today's {cap} coins"))
         market = await chain.market()
         found.append(
             _line("fees", "ok", f"base {market.base_fee / 1e9:.3f} gwei, tip {market.tip / 1e9:.3f} gwei")

@@ -63,6 +63,11 @@ def replacement(previous: Fees, market: Market, rules: FeeRules) -> Fees | None:
     return Fees(most, tip)
 
 
+def asks_more(market: Market, offer: Fees, rules: FeeRules) -> bool:
+    """Return whether an offer is too little to be mined at the moment."""
+    return offer.max_fee < market.base_fee + (market.tip if rules.legacy else 0)
+
+
 def raised(amount: int, factor: float) -> int:
     """Return the amount times the factor, rounded up, and at least one more."""
     parts = round(factor * 1000)

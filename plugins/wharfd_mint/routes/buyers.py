@@ -33,7 +33,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     """Which buyers to list."""
 
     wallet: str | None = None
-    tier: str | None = None
+    tier: Text | None = None
     status: Literal["active", "pending_wire", "refunded", "expired"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     cursor: str | None = None

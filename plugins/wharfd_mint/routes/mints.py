@@ -15,6 +15,7 @@ from wharfd import (
     Request,
     Route,
     ServiceUnavailable,
+    Transaction,
     decode_cursor,
     page_of,
 )
@@ -31,7 +32,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     """Which mints to list."""
 
     state: Literal["ready", "running", "done", "buried", "held", "cancelled"] | None = None
-    stage: str | None = None
+    stage: Text | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     cursor: str | None = None
 
@@ -70,13 +71,28 @@ async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     return {**intents.shown(row), "transactions": attempts}
 
 
+_NOT_WAITING = {
+    None: "there is no mint for this license; activate its buyer",
+    "running": "the mint is being worked on at this moment; say it again in a moment",
+    "done": "the mint is done",
+    "held": "the mint is held already",
+    "buried": "the mint was given up and is not tried any more",
+    "cancelled": "the mint was withdrawn with its buyer",
+}
+
+
+async def _not_waiting(tx: Transaction, license_id: str) -> Conflict:
+    state = await intents.state(tx, license_id)
+    return Conflict(_NOT_WAITING.get(state, f"the mint is {state}"))
+
+
 async def retry_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     """Try a mint again now; everything known about it is asked first, so this can never mint twice."""
     license_id = license_in(request.path["licenseId"])
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.retry(tx, license_id):
-            raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
+            raise await _not_waiting(tx, license_id)
         await _audit(ctx, tx, request, "mint.retried", license_id, {})
         ctx.work.wake(tx, "intents")
     return {"success": True, "licenseId": license_id}
@@ -100,7 +116,7 @@ async def _say(ctx: Ctx, request: Request, action: str, *, theirs: bool) -> dict
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.retry(tx, license_id):
-            raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
+            raise await _not_waiting(tx, license_id)
         if await claims.of_others(tx, [tx_hash], license_id) and theirs:
             raise Conflict("that transaction is known to have made something else")
         actor = request.identity.subject
@@ -117,7 +133,7 @@ async def hold_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.hold(tx, license_id, reason):
-            raise Conflict("the mint is not waiting; it can be held in a moment, or it is over")
+            raise await _not_waiting(tx, license_id)
         await _audit(ctx, tx, request, "mint.held", license_id, {"reason": reason})
     return {"success": True, "licenseId": license_id}
 
@@ -131,8 +147,10 @@ async def examine(ctx: Ctx, request: Request) -> dict[str, Any]:
     checks = await minter.examine()
     counts = await watching.count_open(ctx.db)
     waiting = counts.get("held", 0) + counts.get("buried", 0)
+    under_way = counts.get("ready", 0) + counts.get("running", 0)
     state = "warn" if waiting else "ok"
-    checks.append({"check": "mints", "state": state, "detail": f"{waiting} wait for a person, {counts}"})
+    detail = f"{under_way} under way, {waiting} wait for a person"
+    checks.append({"check": "mints", "state": state, "detail": detail})
     return {"checks": checks}
 
 

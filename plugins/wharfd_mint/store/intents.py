@@ -31,10 +31,11 @@ _REVIVE = sql(
 _RETRY = sql(
     "retry_mint",
     """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL,
-  lease_until = NULL, doomed = NULL, trouble = NULL, stage = 'waiting'
-WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING id""",
+  claim = NULL, lease_until = NULL, doomed = NULL, trouble = NULL, stage = 'waiting',
+  tx_hash = CASE WHEN state = 'ready' THEN tx_hash END, block = CASE WHEN state = 'ready' THEN block END
+WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING tx_hash IS NULL""",
 )
+_STATE = sql("state_of_mint", "SELECT state FROM mint.intents WHERE license_id = $1")
 _HOLD = sql(
     "hold_mint",
     """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(),
@@ -97,7 +98,17 @@ _TO_CHECK = sql(
   AND (checked_at IS NULL OR checked_at < $1) ORDER BY checked_at NULLS FIRST, id LIMIT $2""",
 )
 _CHECKED = sql(
-    "mark_mint_checked", "UPDATE mint.intents SET checked_at = now(), final = final OR $2 WHERE id = $1"
+    "mark_mint_checked",
+    """WITH checked AS (
+  UPDATE mint.intents SET checked_at = now(), final = final OR $2, token_id = coalesce(token_id, $3)
+  WHERE id = $1 RETURNING license_id, token_id)
+UPDATE mint.buyers b SET token_id = c.token_id FROM checked c
+WHERE b.license_id = c.license_id AND b.token_id IS NULL AND c.token_id IS NOT NULL""",
+)
+_DOUBT = sql(
+    "doubt_mint",
+    """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(),
+  checked_at = now() WHERE id = $1 AND state = 'done'""",
 )
 _REOPEN = sql(
     "reopen_mint",
@@ -108,7 +119,8 @@ WHERE id = $1 AND state = 'done' RETURNING license_id""",
 )
 _FORGET_HASH = sql(
     "forget_tx_hash",
-    "UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now() WHERE license_id = $1",
+    """UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now()
+WHERE license_id = $1 AND tx_hash IS NOT NULL""",
 )
 _HAND_OVER = sql("hand_mint_over", "UPDATE mint.intents SET minter = $2 WHERE id = $1 AND NOT sent_on")
 _SENT = sql("mint_was_sent_on", "SELECT sent_on FROM mint.intents WHERE license_id = $1 FOR UPDATE")
@@ -170,12 +182,21 @@ async def hurry(tx: Transaction, license_id: str, *, revive: bool = False) -> No
 
 async def retry(tx: Transaction, license_id: str) -> bool:
     """Have a mint tried anew, now; False when it is running, done or withdrawn."""
-    return await tx.fetchval(_RETRY, license_id) is not None
+    without_hash = await tx.fetchval(_RETRY, license_id)
+    if without_hash:
+        await tx.execute(_FORGET_HASH, license_id)
+    return without_hash is not None
 
 
 async def hold(tx: Transaction, license_id: str, reason: str) -> bool:
     """Leave a mint alone until somebody retries it; False when it is not waiting."""
     return await tx.fetchval(_HOLD, license_id, reason) is not None
+
+
+async def state(tx: Transaction, license_id: str) -> str | None:
+    """Return the state of a mint; None when there is none."""
+    found: str | None = await tx.fetchval(_STATE, license_id)
+    return found
 
 
 async def load(db: Database | Transaction, intent_id: str) -> Intent | None:
@@ -262,9 +283,14 @@ async def to_check(db: Database, before: datetime, limit: int) -> list[str]:
     return [row["id"] for row in await db.fetch(_TO_CHECK, before, limit)]
 
 
-async def mark_checked(db: Database, intent_id: str, *, final: bool) -> None:
-    """Note that the chain still has it."""
-    await db.execute(_CHECKED, intent_id, final)
+async def mark_checked(db: Database, intent_id: str, *, final: bool, token_id: str | None = None) -> None:
+    """Note that the chain still has it, and its token where that was not known."""
+    await db.execute(_CHECKED, intent_id, final, token_id)
+
+
+async def doubt(tx: Transaction, intent_id: str, trouble: str) -> None:
+    """Hold a delivered mint whose transaction does not bear it out; a retry forgets that transaction."""
+    await tx.execute(_DOUBT, intent_id, trouble)
 
 
 async def reopen(tx: Transaction, intent_id: str, trouble: str) -> bool:

@@ -102,6 +102,7 @@ _FREE_ATTEMPTS = sql(
     "UPDATE mint.attempts SET sent_at = NULL, block = NULL, block_hash = NULL, mined_ok = NULL, "
     "reorged = reorged + 1 WHERE hash = $1",
 )
+_KNOWS = sql("knows_attempt", "SELECT EXISTS (SELECT FROM mint.attempts WHERE intent_id = $1 AND hash = $2)")
 _PAUSE = sql(
     "pause_signer",
     """UPDATE mint.signers SET paused_until = now() + make_interval(secs => $3), paused_for = $4
@@ -285,6 +286,11 @@ async def close(
     """Note that the nonce is used up for good."""
     cost = None if spent_wei is None else Decimal(spent_wei)
     await tx.execute(_CLOSE, account.chain_id, account.signer, nonce, outcome, tx_hash, cost)
+
+
+async def knows(db: Database, intent_id: str, tx_hash: str) -> bool:
+    """Return whether the transaction is one that was signed for this mint."""
+    return bool(await db.fetchval(_KNOWS, intent_id, tx_hash))
 
 
 async def reopen(tx: Transaction, intent_id: str, tx_hash: str) -> bool:

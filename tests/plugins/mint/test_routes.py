@@ -357,9 +357,9 @@ CASES = [
     (payment("node-aaaaa"), "pending_wire", None, None),
     (payment("order 7"), "pending_wire", None, None),
     (payment(None), "pending_wire", None, None),
-    (payment(amount=249999), "pending_wire", "paid 249999 of 250000 USD", True),
-    (payment(currency="EUR"), "pending_wire", "paid 250000 EUR for a price of 250000 USD", True),
-    (payment(amount=None), "pending_wire", "paid None USD for a price of 250000 USD", True),
+    (payment(amount=249999), "pending_wire", "paid 2499.99 USD of 2500.00 USD", True),
+    (payment(currency="EUR"), "pending_wire", "paid 2500.00 EUR for a price of 2500.00 USD", True),
+    (payment(amount=None), "pending_wire", "paid an unknown amount for a price of 2500.00 USD", True),
     (payment("NODE-ZZZZZ"), "pending_wire", "no buyer has this license", True),
 ]
 
