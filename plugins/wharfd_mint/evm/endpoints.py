@@ -73,7 +73,7 @@ class HttpTransport:
                 policy=self._policy,
             )
         except OutboundError as error:
-            raise RpcAway(f"{self.name}: {error.kind}") from error
+            raise RpcAway(f"{self.name}: {error}") from error
         try:
             document = msgspec.json.decode(answer.body, type=dict[str, Any])
         except msgspec.DecodeError:

@@ -13,7 +13,7 @@ from datetime import datetime, time, timedelta
 from wharfd import Clock, Database, Transaction
 from wharfd.contracts.mints import MintRequest, NeedsPerson, Pending
 
-from ..config import Evm
+from ..config import WEI_PER_GWEI, Evm
 from ..model.decisions import Kind
 from ..model.failures import Failure, RpcError
 from ..model.fees import Fees, first_offer, replacement
@@ -85,14 +85,20 @@ class Pen:
         except RpcError as error:
             return Pending(30, "waiting", f"the node cannot say what the mint takes: {error}")
         gas = self._settings.gas_limit or gas * 5 // 4
-        fees = first_offer(await self._chain.market(), self._fees)
-        if fees is None:
-            return Pending(30, "waiting", "the chain asks for more per gas than max_fee_gwei allows")
+        fees = await self._offer()
+        if isinstance(fees, Pending):
+            return fees
         count = await self._chain.nonce(self._signer.address)
         return await self._take(request, count, Draft(
             self.account.chain_id, 0, self._settings.contract, data, gas, fees, self._settings.value,
             self._settings.legacy,
         ))  # fmt: skip
+
+    async def _offer(self) -> Fees | Pending:
+        market = await self._chain.market()
+        asked, cap = (market.base_fee + market.tip) / WEI_PER_GWEI, self._settings.max_fee_gwei
+        trouble = f"the chain asks for {asked:.2f} gwei per gas, and max_fee_gwei is {cap:g}"
+        return first_offer(market, self._fees) or Pending(30, "waiting", trouble)
 
     async def _refused(self, refusal: Refusal) -> Outcome:
         if refusal.failure is Failure.NO_FUNDS:
@@ -174,9 +180,9 @@ class Pen:
 
     async def fill(self, nonce: int) -> Outcome:
         """Take a nonce that keeps later ones waiting, for a transaction to ourselves."""
-        fees = first_offer(await self._chain.market(), self._fees)
-        if fees is None:
-            return Pending(30, "waiting", "the chain asks for more per gas than max_fee_gwei allows")
+        fees = await self._offer()
+        if isinstance(fees, Pending):
+            return fees
         address = self._signer.address
         gas = await self._plain_gas()
         draft = Draft(self.account.chain_id, nonce, address, b"", gas, fees, 0, self._settings.legacy)
