@@ -11,10 +11,8 @@ from wharfd import NetworkPolicy, Secret, UrlRefused, option, parse_url
 
 from .model.calls import Function, Interface, selector
 from .model.decisions import Rules
-from .model.fees import FeeRules
+from .model.fees import WEI_PER_GWEI, FeeRules
 from .model.wallets import BadWallet, check_wallet
-
-WEI_PER_GWEI = 10**9
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
-"""What is done again and again: tend the signer, watch for reorganisations, validate, review wires,
-archive."""
+"""What is done by the clock: tend the signer, watch for reorganisations, validate, review wires, archive."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import trio
 
-from ..model.calls import TRANSFER_TOPIC, Interface, address_in, minted_in, owner_of, refusal_in, topic_of
+from ..model.calls import TRANSFER_TOPIC, Interface, address_in, minted_in, refusal_in, topic_of
 from ..model.decisions import Receipt, Token
 from ..model.failures import Failure, RpcError, classify, revert_bytes
 from ..model.fees import Market
@@ -148,14 +148,6 @@ class Chain:
             if self.interface.answer == "owner" and classify(error) is Failure.REVERTED:
                 return False
             raise
-
-    async def holder(self, token_id: int) -> str | None:
-        """Return who holds a token now; None when nobody."""
-        try:
-            answer = await self._call(owner_of(token_id))
-        except RpcError:
-            return None
-        return address_in("0x" + answer[:32].hex()) if len(answer) >= 32 else None
 
     async def _call(self, data: bytes) -> bytes:
         answer = await self.endpoints.call(

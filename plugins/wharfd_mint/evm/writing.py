@@ -13,15 +13,14 @@ from datetime import datetime, time, timedelta
 from wharfd import Clock, Database, Transaction
 from wharfd.contracts.mints import MintRequest, NeedsPerson, Pending
 
-from ..config import WEI_PER_GWEI, Evm
+from ..config import Evm
 from ..model.decisions import Kind
 from ..model.failures import Failure, RpcError
-from ..model.fees import Fees, first_offer, replacement
+from ..model.fees import WEI_PER_COIN, Fees, coins, first_offer, gwei, replacement
 from ..store import intents, ledger
 from .chain import Chain, Refusal
 from .signer import Draft, Signer
 
-_WEI = 10**18
 _PLAIN_GAS = 21_000  # what a transfer takes that calls nothing
 _MOST_GAS = 10_000_000
 _NO_FUNDS_SECONDS = 60.0
@@ -96,8 +95,8 @@ class Pen:
 
     async def _offer(self) -> Fees | Pending:
         market = await self._chain.market()
-        asked, cap = (market.base_fee + market.tip) / WEI_PER_GWEI, self._settings.max_fee_gwei
-        trouble = f"the chain asks for {asked:.2f} gwei per gas, and max_fee_gwei is {cap:g}"
+        asked = gwei(market.base_fee + market.tip)
+        trouble = f"the chain asks for {asked} per gas, and max_fee_gwei is {self._settings.max_fee_gwei:g}"
         return first_offer(market, self._fees) or Pending(30, "waiting", trouble)
 
     async def _refused(self, refusal: Refusal) -> Outcome:
@@ -223,7 +222,7 @@ class Pen:
 
     async def _over_cap(self, tx: Transaction, worst: int) -> Pending | None:
         now = self._clock.now()
-        cap = int(self._settings.spend_per_day * _WEI)
+        cap = int(self._settings.spend_per_day * WEI_PER_COIN)
         spent = await ledger.spent(tx, self.account, now.date())
         if spent + worst <= cap:
             return None
@@ -232,7 +231,7 @@ class Pen:
         return Pending(
             wait,
             "capped",
-            f"the day's spending cap is reached: {spent / _WEI:.6f} of {self._settings.spend_per_day} coins; "
+            f"the day's spending cap is reached: {coins(spent)} of {self._settings.spend_per_day} coins; "
             "minting goes on at midnight UTC, or raise spend_per_day",
         )
 

@@ -142,11 +142,6 @@ class Interface:
         return Token(int.from_bytes(license_hash(license_id)), checksummed(holder))
 
 
-def owner_of(token_id: int) -> bytes:
-    """Return the call that asks who holds a token."""
-    return selector("ownerOf(uint256)") + token_id.to_bytes(32)
-
-
 def topic_of(number: int) -> str:
     """Write a number as a topic of a log."""
     return "0x" + number.to_bytes(32).hex()

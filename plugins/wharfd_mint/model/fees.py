@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WEI_PER_GWEI = 10**9
+WEI_PER_COIN = 10**18
 _LEAST_BUMP = 1.10  # what geth asks of a replacement; some nodes take less, none asks more
 
 
@@ -39,6 +41,16 @@ class FeeRules:
             raise ValueError("bump: must be at least 1.1; nodes refuse smaller replacements")
         if not 0 < self.least_tip <= self.most_tip <= self.cap:
             raise ValueError("cap: must be at least most_tip, which must be at least least_tip, above 0")
+
+
+def coins(wei: int) -> str:
+    """Return an amount in whole coins."""
+    return f"{wei / WEI_PER_COIN:.6f}"
+
+
+def gwei(wei: int) -> str:
+    """Return a price of gas."""
+    return f"{wei / WEI_PER_GWEI:.3f} gwei"
 
 
 def first_offer(market: Market, rules: FeeRules) -> Fees | None:

@@ -23,7 +23,7 @@ from wharfd import (
 from ..config import Settings
 from ..minters import find_minter
 from ..store import buyers, claims, intents, lists, watching
-from .shapes import Text, in_dollars, license_in, seen_by
+from .shapes import Text, in_dollars, license_in, seen_by, shown
 
 Ctx = PluginContext[Settings]
 
@@ -52,13 +52,10 @@ class Spoken(msgspec.Struct):
 async def list_mints(ctx: Ctx, request: Request) -> Page[Any]:
     """List mints, newest first."""
     query: Wanted = request.query
-    values = (query.state, query.stage, request.owner)
-    given = [(n, v) for n, v in zip(lists.MINT_FILTERS, values, strict=True) if v is not None]
+    columns = {"state": query.state, "stage": query.stage, "owner": request.owner}
     after = decode_cursor(request, query.cursor, datetime, str)
-    rows = await lists.mints(ctx.db.read, given, after and (after[0], after[1]), query.limit + 1)
-    return page_of(
-        request, rows, query.limit, item=intents.shown, key=lambda row: (row["created_at"], row["id"])
-    )
+    rows = await lists.mints(ctx.db.read, columns, after and (after[0], after[1]), query.limit + 1)
+    return page_of(request, rows, query.limit, item=shown, key=lambda row: (row["created_at"], row["id"]))
 
 
 async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
@@ -67,8 +64,8 @@ async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     row = await lists.mint(ctx.db, license_id)
     if row is None or (request.owner is not None and row["owner"] != request.owner):
         raise NotFound("there is no mint for this license")
-    attempts = [intents.shown(one) for one in await lists.attempts(ctx.db, row["id"])]
-    return {**intents.shown(row), "transactions": attempts}
+    attempts = [shown(one) for one in await lists.attempts(ctx.db, row["id"])]
+    return {**shown(row), "transactions": attempts}
 
 
 _NOT_WAITING = {
@@ -174,7 +171,7 @@ async def list_tiers(ctx: Ctx, request: Request) -> dict[str, Any]:
 
 async def list_payments(ctx: Ctx, request: Request) -> dict[str, Any]:
     """List payments that a person has to look at."""
-    return {"items": [intents.shown(row) for row in await watching.open_payments(ctx.db)]}
+    return {"items": [shown(row) for row in await watching.open_payments(ctx.db)]}
 
 
 async def settle_payment(ctx: Ctx, request: Request) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from wharfd import BadRequest, FieldError, Forbidden, HttpProblem, NotFound, Request
+from wharfd import BadRequest, FieldError, Forbidden, HttpProblem, NotFound, Record, Request
 
 from .. import desk
 from ..model.licenses import BadLicense, check_license
@@ -81,6 +81,17 @@ def view(buyer: Buyer) -> BuyerView:
         updated_at=buyer.updated_at,
         delivered_at=buyer.delivered_at,
     )
+
+
+def shown(row: Record) -> dict[str, Any]:
+    """Return a row as callers see it: with names in camelCase."""
+    return {camel(name): value for name, value in row.items()}
+
+
+def camel(name: str) -> str:
+    """Write `license_id` as `licenseId`."""
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
 
 
 def in_dollars(cents: int | None) -> float | int | None:

@@ -16,7 +16,7 @@ from .. import desk
 from ..config import Settings
 from ..store import lists
 from ..store.buyers import Buyer
-from .shapes import NewBuyer, values_of
+from .shapes import NewBuyer, camel, values_of
 
 Ctx = PluginContext[Settings]
 COLUMNS = [
@@ -57,10 +57,9 @@ async def export(ctx: Ctx, request: Request) -> Stream:
 
 
 async def _lines(ctx: Ctx, owner: str | None) -> AsyncIterator[bytes]:
-    given = [] if owner is None else [("owner", owner)]
     after = None
     yield _encoded([COLUMNS])
-    while rows := await lists.buyers(ctx.db.read, given, after, _GROUP):
+    while rows := await lists.buyers(ctx.db.read, {"owner": owner}, after, _GROUP):
         yield _encoded([_cells(row) for row in rows])
         after = (rows[-1].created_at, rows[-1].id)
 
@@ -123,7 +122,7 @@ async def _take_row(ctx: Ctx, request: Request, row: dict[str, str]) -> bool:
         raise ValueError(f"status {status!r} cannot be imported; only active and pending_wire")
     if tx_hash is not None and (status != "active" or not _HASH.fullmatch(tx_hash)):
         raise ValueError("tx_hash must be 0x and 64 hexadecimal digits, of an active buyer")
-    new = struct_of_text({_camel(name): row[name] for name in _TAKEN if name in row}, NewBuyer)
+    new = struct_of_text({camel(name): row[name] for name in _TAKEN if name in row}, NewBuyer)
     values = values_of(new, status=status, owner=request.owner)
     try:
         async with ctx.db.transaction() as tx:
@@ -137,11 +136,6 @@ async def _take_row(ctx: Ctx, request: Request, row: dict[str, str]) -> bool:
             return False
         raise
     return True
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 ROUTES = [

@@ -7,16 +7,20 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Database, LeaseLost, Record, Transaction, new_id, sql
+from wharfd import Database, LeaseLost, Transaction, new_id, sql
 
 from .buyers import Buyer
 
+# What makes a mint be worked again, and what leaves it to a person.
+_ANEW = """state = 'ready', attempts = 0, due_at = now(), finished_at = NULL, claim = NULL,
+  lease_until = NULL"""
+_ASIDE = "state = 'held', stage = 'held', trouble = $2, finished_at = now(), claim = NULL, lease_until = NULL"
+
 _ENSURE = sql(
     "ensure_mint",
-    """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter)
+    f"""INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (license_id) DO UPDATE SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL, lease_until = NULL, stage = 'waiting', trouble = NULL, doomed = NULL,
+ON CONFLICT (license_id) DO UPDATE SET {_ANEW}, stage = 'waiting', trouble = NULL, doomed = NULL,
   wallet = CASE WHEN intents.sent_on THEN intents.wallet ELSE EXCLUDED.wallet END
 WHERE intents.state = 'cancelled' OR (intents.state IN ('held', 'buried') AND $8)
 RETURNING id""",
@@ -24,29 +28,23 @@ RETURNING id""",
 _HURRY = sql("hurry_mint", "UPDATE mint.intents SET due_at = now() WHERE license_id = $1 AND state = 'ready'")
 _REVIVE = sql(
     "revive_mint",
-    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL,
-  lease_until = NULL WHERE license_id = $1 AND state IN ('held', 'buried')""",
+    f"UPDATE mint.intents SET {_ANEW} WHERE license_id = $1 AND state IN ('held', 'buried')",
 )
 _RETRY = sql(
     "retry_mint",
-    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL, lease_until = NULL, doomed = NULL, trouble = NULL, stage = 'waiting',
+    f"""UPDATE mint.intents SET {_ANEW}, doomed = NULL, trouble = NULL, stage = 'waiting',
   tx_hash = CASE WHEN state = 'ready' THEN tx_hash END, block = CASE WHEN state = 'ready' THEN block END
 WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING tx_hash IS NULL""",
 )
 _STATE = sql("state_of_mint", "SELECT state FROM mint.intents WHERE license_id = $1")
 _HOLD = sql(
     "hold_mint",
-    """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(),
-  claim = NULL,
-  lease_until = NULL WHERE license_id = $1 AND state = 'ready' RETURNING id""",
+    f"UPDATE mint.intents SET {_ASIDE} WHERE license_id = $1 AND state = 'ready' RETURNING id",
 )
 _IMPORT = sql(
     "import_mint",
     """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter, stage, sent_on,
-  tx_hash,
-  delivered_at, state, finished_at)
+  tx_hash, delivered_at, state, finished_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'delivered', true, $8, now(), 'done', now())""",
 )
 _IMPORT_BUYER = sql(
@@ -107,14 +105,12 @@ WHERE b.license_id = c.license_id AND b.token_id IS NULL AND c.token_id IS NOT N
 )
 _DOUBT = sql(
     "doubt_mint",
-    """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(),
-  checked_at = now() WHERE id = $1 AND state = 'done'""",
+    f"UPDATE mint.intents SET {_ASIDE}, checked_at = now() WHERE id = $1 AND state = 'done'",
 )
 _REOPEN = sql(
     "reopen_mint",
-    """UPDATE mint.intents SET state = 'ready', due_at = now(), attempts = 0, finished_at = NULL,
-  final = false,
-  stage = 'reorged', trouble = $2, tx_hash = NULL, block = NULL, checked_at = now()
+    f"""UPDATE mint.intents SET {_ANEW}, final = false, stage = 'reorged', trouble = $2,
+  tx_hash = NULL, block = NULL, checked_at = now()
 WHERE id = $1 AND state = 'done' RETURNING license_id""",
 )
 _FORGET_HASH = sql(
@@ -300,13 +296,3 @@ async def reopen(tx: Transaction, intent_id: str, trouble: str) -> bool:
         return False
     await tx.execute(_FORGET_HASH, license_id)
     return True
-
-
-def shown(row: Record) -> dict[str, Any]:
-    """Return a row as a dict in camelCase."""
-    return {_camel(name): value for name, value in row.items()}
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
