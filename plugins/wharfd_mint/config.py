@@ -108,8 +108,10 @@ class Evm:
     )
 
     def __post_init__(self) -> None:
-        if self.chain_id < 1 or not self.rpc:
-            raise ValueError("rpc: needs at least one URL, and chain_id a number above 0")
+        if self.chain_id < 1:
+            raise ValueError("chain_id: must be above 0")
+        if not self.rpc:
+            raise ValueError("rpc: needs at least one URL")
         try:
             object.__setattr__(self, "contract", check_wallet(self.contract))
         except BadWallet as error:

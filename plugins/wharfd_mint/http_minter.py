@@ -147,4 +147,5 @@ class HttpMinter:
         except OutboundError as error:
             return [{"check": "service", "state": "fail", "detail": str(error)}]
         well = status < 500 and status not in (401, 403)
-        return [{"check": "service", "state": "ok" if well else "fail", "detail": f"answers {status}"}]
+        detail = "answers, and knows no mint it was not told" if status == 404 else f"answers {status}"
+        return [{"check": "service", "state": "ok" if well else "fail", "detail": detail}]

@@ -173,7 +173,7 @@ class Endpoints:
             try:
                 block = int(await self._ask(one, "eth_blockNumber", ()), 16)
             except (RpcAway, RpcError, WrongChain) as error:
-                wrong = str(error).removeprefix(f"{one.transport.name}: ")
+                wrong = str(error).removeprefix(one.transport.name).lstrip(": ")
             found.append((one.transport.name, block, wrong))
         return found
 

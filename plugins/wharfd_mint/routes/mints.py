@@ -70,6 +70,8 @@ async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
 
 _NOT_WAITING = {
     None: "there is no mint for this license; activate its buyer",
+    "ready": "a transaction is under way for it, and later mints wait behind its nonce; refund the buyer to "
+    "take it back",
     "running": "the mint is being worked on at this moment; say it again in a moment",
     "done": "the mint is done",
     "held": "the mint is held already",
@@ -124,7 +126,7 @@ async def _say(ctx: Ctx, request: Request, action: str, *, theirs: bool) -> dict
 
 
 async def hold_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
-    """Leave a mint alone until it is retried. A transaction that was sent may be mined all the same."""
+    """Leave a mint alone until it is retried; not possible while a transaction is under way for it."""
     license_id = license_in(request.path["licenseId"])
     reason = request.body.reason
     async with ctx.db.transaction() as tx:

@@ -39,7 +39,8 @@ WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING tx_hash
 _STATE = sql("state_of_mint", "SELECT state FROM mint.intents WHERE license_id = $1")
 _HOLD = sql(
     "hold_mint",
-    f"UPDATE mint.intents SET {_ASIDE} WHERE license_id = $1 AND state = 'ready' RETURNING id",
+    f"""UPDATE mint.intents i SET {_ASIDE} WHERE license_id = $1 AND state = 'ready'
+  AND NOT EXISTS (SELECT FROM mint.nonces n WHERE n.held_by = i.id AND n.open) RETURNING id""",
 )
 _IMPORT = sql(
     "import_mint",
@@ -185,7 +186,7 @@ async def retry(tx: Transaction, license_id: str) -> bool:
 
 
 async def hold(tx: Transaction, license_id: str, reason: str) -> bool:
-    """Leave a mint alone until somebody retries it; False when it is not waiting."""
+    """Leave a mint alone until somebody retries it; False when it is not waiting or holds a nonce."""
     return await tx.fetchval(_HOLD, license_id, reason) is not None
 
 

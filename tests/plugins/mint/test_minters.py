@@ -301,7 +301,7 @@ WRONG = [
     ({"contract": "0x12"}, "contract"),
     ({"rpc": ()}, "rpc"),
     ({"rpc": (Secret("ftp://x/"),)}, "rpc"),
-    ({"chain_id": 0}, "rpc"),
+    ({"chain_id": 0}, "chain_id"),
     ({"mint": "mint"}, "mint"),
     ({"mint_arguments": ("wallet",)}, "mint"),
     ({"bump": 1.05}, "max_fee_gwei"),

@@ -272,6 +272,10 @@ async def test_lists_are_filtered_paged_and_owned(api):
         assert {one["licenseId"] for one in mints} == {"NODE-00002", "NODE-00004", "NODE-00006"}
 
 
+OPEN_NONCE = """INSERT INTO mint.nonces (chain_id, signer, nonce, intent_id, held_by, fence, day, reserved)
+SELECT 1, '0x', 0, id, id, 1, current_date, 1 FROM mint.intents"""
+
+
 async def test_retry_hold_and_doctor(api):
     async with api() as (server, house):
         await house.add()
@@ -286,6 +290,9 @@ async def test_retry_hold_and_doctor(api):
         assert {one["check"]: one["state"] for one in checks} == {"service": "fail", "mints": "ok"}
         shown = (await server.get("/api/v1/mints/NODE-AAAAA")).json()
         assert shown["transactions"] == []
+        await house.set(OPEN_NONCE)
+        refused = await server.post("/api/v1/mints/NODE-AAAAA/hold", {"reason": "wait"})
+        assert (refused.status, "later mints wait" in refused.json()["message"]) == (409, True)
 
 
 async def test_a_person_says_which_transaction_made_a_token_where_only_the_logs_tell(api):
