@@ -110,9 +110,8 @@ class EvmMinter:
             token = await self.chain.token(request.license_id, request.wallet, request.tier)
             token_id = token.id if token else None
         if token_id is None:
-            return Verified(
-                False, detail=f"transaction {tx_hash} made no token for this license in {request.wallet}"
-            )
+            where = f"{self.chain.contract} for {request.wallet}"
+            return Verified(False, detail=f"transaction {tx_hash} made no token for this license at {where}")
         return Verified(True, final=final, token_id=str(token_id))
 
     async def examine(self) -> list[dict[str, Any]]:

@@ -120,7 +120,8 @@ WHERE id = $1 AND state = 'done' RETURNING license_id""",
 )
 _FORGET_HASH = sql(
     "forget_tx_hash",
-    """UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now()
+    """UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now(),
+  next_step = CASE WHEN status = 'active' THEN 'mint' ELSE next_step END
 WHERE license_id = $1 AND tx_hash IS NOT NULL""",
 )
 _HAND_OVER = sql("hand_mint_over", "UPDATE mint.intents SET minter = $2 WHERE id = $1 AND NOT sent_on")
