@@ -45,6 +45,11 @@ _HOLD = sql(
     f"""UPDATE mint.intents i SET {_ASIDE} WHERE license_id = $1 AND state = 'ready'
   AND NOT EXISTS (SELECT FROM mint.nonces n WHERE n.held_by = i.id AND n.open) RETURNING id""",
 )
+_UNDER_WAY = sql(
+    "mint_under_way",
+    """SELECT EXISTS (SELECT FROM mint.intents i JOIN mint.nonces n ON n.held_by = i.id AND n.open
+WHERE i.license_id = $1)""",
+)
 _IMPORT = sql(
     "import_mint",
     """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter, stage, sent_on,
@@ -198,6 +203,11 @@ async def retry(tx: Transaction, license_id: str) -> bool:
 async def hold(tx: Transaction, license_id: str, reason: str) -> bool:
     """Leave a mint alone until somebody retries it; False when it is not waiting or holds a nonce."""
     return await tx.fetchval(_HOLD, license_id, reason) is not None
+
+
+async def under_way(tx: Transaction, license_id: str) -> bool:
+    """Return whether the mint holds a nonce: a transaction of it may be mined any time."""
+    return bool(await tx.fetchval(_UNDER_WAY, license_id))
 
 
 async def state(tx: Transaction, license_id: str) -> str | None:
