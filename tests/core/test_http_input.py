@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wharfd.declare import Route
-from wharfd.http import FieldError, Invalid
+from wharfd.http import FieldError, Invalid, struct_of_text
 from wharfd.http.decoding import BodyDecoder, QueryDecoder
 from wharfd.http.settings import HttpSettings
 from wharfd.testing.api import serve_routes
@@ -309,3 +309,11 @@ async def test_a_read_is_cancelled_when_its_caller_hangs_up():
             await begun.wait()
             await stream.aclose()
             await cancelled.wait()
+
+
+def test_texts_become_a_struct_or_name_every_wrong_field():
+    item = struct_of_text({"amount": "7", "currency": "EUR"}, Item)
+    assert item == Item(7, "EUR")
+    with pytest.raises(Invalid) as told:
+        struct_of_text({"amount": "x", "colour": "red"}, Item)
+    assert {one.field for one in told.value.errors} == {"amount", "currency", "colour"}
