@@ -309,3 +309,20 @@ async def test_a_read_is_cancelled_when_its_caller_hangs_up():
             await begun.wait()
             await stream.aclose()
             await cancelled.wait()
+
+
+def test_the_character_that_postgresql_keeps_nowhere_is_refused_by_name():
+    body = rb'{"items": [{"amount": 1, "currency": "\u0000"}], "more": {"x\u0000": "\u0000"}, "note": "a"}'
+    with pytest.raises(Invalid) as raised:
+        BodyDecoder(Order).decode(body)
+    found = [error.field for error in raised.value.errors]
+    assert found == ["items[0].currency", "more.x\0", "more.x\0"]
+    assert BodyDecoder(list[str]).decode(rb'["\\u0000"]') == [r"\u0000"]  # a backslash and letters
+
+
+def test_a_query_is_refused_that_holds_it():
+    for type_ in (Query, None):
+        with pytest.raises(Invalid) as raised:
+            QueryDecoder(type_).decode(b"color=red%00&exact=1")
+        assert [(error.field, error.where) for error in raised.value.errors] == [("color", "query")]
+    assert QueryDecoder(None).decode(b"a=%2500") == {"a": "%00"}

@@ -13,6 +13,7 @@ from .problems import BadRequest, FieldError, HttpProblem, Invalid, UnsupportedM
 
 _MOST_ERRORS = 50
 _MOST_QUERY_FIELDS = 200
+_ZERO = b"\\u0000"
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
@@ -51,7 +52,10 @@ class BodyDecoder:
                 return None
             raise BadRequest("a JSON body is needed and none was sent")
         try:
-            return self._decoder.decode(raw)
+            value = self._decoder.decode(raw)
+            if _ZERO in raw and (found := list(_limited(_zeros(msgspec.json.decode(raw), "")))):
+                raise Invalid(*found)
+            return value
         except msgspec.ValidationError as error:
             raise self._explain(raw, error) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -103,7 +107,7 @@ class QueryDecoder:
 
 def _split(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(
+        pairs = parse_qsl(
             query.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
@@ -113,6 +117,24 @@ def _split(query: bytes) -> list[tuple[str, str]]:
         raise BadRequest("the query string is not UTF-8") from error
     except ValueError as error:
         raise BadRequest(f"the query string has more than {_MOST_QUERY_FIELDS} parameters") from error
+    if b"%00" in query and (found := list(_limited(_zeros(dict(pairs), "", "query")))):
+        raise Invalid(*found)
+    return pairs
+
+
+def _zeros(value: Any, path: str, where: str = "body") -> Iterator[FieldError]:
+    """Find text with the character U+0000, which PostgreSQL keeps neither in text nor in JSON."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield FieldError(path, "holds the character U+0000, which cannot be kept", where)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            at = f"{path}.{name}" if path else name
+            yield from _zeros(name, at, where)
+            yield from _zeros(inner, at, where)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _zeros(inner, f"{path}[{position}]", where)
 
 
 def _takes_list(type_: Any) -> bool:
