@@ -14,6 +14,7 @@ from wharfd import Secret, SecretError, option
 from .schemes import (
     Key,
     KeyEncoding,
+    SchemeName,
     Unchecked,
     Verifier,
     find_preset,
@@ -94,7 +95,7 @@ class Reconcile:
 class Source:
     """`[plugins.netbanx.sources.NAME]`: one provider endpoint, how it signs and where it posts."""
 
-    scheme: str = option("paysafe", help="how the provider signs; `wharfd sources schemes` lists them")
+    scheme: SchemeName = option("paysafe", help="how the provider signs; `wharfd sources schemes` lists them")
     paths: tuple[str, ...] = option(DEFAULT_PATHS, help="paths the provider may post to")
     keys: tuple[Secret | KeySettings, ...] = option((), help="the keys that count; the newest first")
     key_encoding: KeyEncoding | None = option(

@@ -210,9 +210,10 @@ async def _add(
 def _validity(ctx: Context, asked: NewKey) -> Validity:
     start = read_time(asked.valid_from, "validFrom", "body")
     end = read_time(asked.valid_until, "validUntil", "body")
-    if end is not None and end <= max(start or end, ctx.now()):
-        reason = "is over already" if end <= ctx.now() else "must be later than validFrom"
-        raise Invalid(FieldError("validUntil", reason))
+    if end is not None and end <= ctx.now():
+        raise Invalid(FieldError("validUntil", "is over already"))
+    if start is not None and end is not None and end <= start:
+        raise Invalid(FieldError("validUntil", "must be later than validFrom"))
     return Validity(start, end)
 
 

@@ -333,9 +333,11 @@ async def test_keys_are_stored_sealed_used_rotated_and_counted(client):
         for field, wrong in WRONG_KEYS:
             refused = await c.post(path, {"source": "managed", "key": KEY} | wrong, status=422)
             assert [error["field"] for error in refused["errors"]] == [field]
-        made = (await c.post(path, {"endpoint": "managed", "key": KEY}, status=201))["data"]
+        made = {"endpoint": "managed", "key": KEY, "validUntil": "2999-01-01"}
+        made = (await c.post(path, made, status=201))["data"]
         assert made["keyVersion"] == 1
         later = {"endpoint": "managed", "key": NEXT, "name": "later", "validFrom": "2999-01-01T00:00"}
+        await c.post(path, later | {"name": "both", "validUntil": "2999-02-01"}, status=201)
         later = (await c.post(path, later, status=201))["data"]
         assert (later["validFrom"], later["validUntil"]) == ("2999-01-01T00:00:00Z", None)
         assert KEY not in str(made)
