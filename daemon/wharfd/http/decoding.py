@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -158,6 +159,8 @@ def _problems(
         return
     except msgspec.ValidationError as error:
         whole = _field_error(error, path, where)
+        if whole.message.startswith("invalid enum value") and (words := _choices(type_)):
+            whole = FieldError(whole.field, f"must be one of {', '.join(words)}", where)
     struct, many = _struct_in(type_)
     inner: Iterator[FieldError] = iter(())
     if struct is not None and many and isinstance(value, list):
@@ -192,6 +195,16 @@ def _field_problems(
         for name in value:
             if name not in known:
                 yield FieldError(f"{path}.{name}" if path else name, "is not a known field", where)
+
+
+def _choices(type_: Any) -> list[str]:
+    """The values of a Literal or an Enum, optional or annotated or not; none for other types."""
+    if isinstance(type_, type) and issubclass(type_, enum.Enum):
+        return [str(one.value) for one in type_]
+    if get_origin(type_) is Literal:
+        return [str(value) for value in get_args(type_)]
+    parts = [part for part in get_args(type_) if part is not type(None) and part is not msgspec.UnsetType]
+    return _choices(parts[0]) if len(parts) == 1 or hasattr(type_, "__metadata__") else []
 
 
 def _struct_in(type_: Any) -> tuple[type[Any] | None, bool]:
