@@ -27,6 +27,17 @@ COLOURS = {
 }
 
 _PIPED_WIDTH = 1000
+# Names, errors and bodies come from outside: nothing in them may steer a terminal or turn its text around.
+_STEERING = {
+    number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    for number in (
+        *(n for n in range(0x20) if n not in (0x09, 0x0A)),
+        *range(0x7F, 0xA0),
+        *range(0x200B, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
 _LONG = frozenset({"reason", "last_error", "lastError", "found", "hint", "detail", "message", "error"})
 
 
@@ -58,7 +69,7 @@ class Output:
     def line(self, text: str = "") -> None:
         """Print a line for people; nothing when JSON was asked for."""
         if not self.as_json:
-            self._console.print(Text(text))
+            self._console.print(Text(_plain(text)))
 
     def table(
         self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "nothing"
@@ -93,9 +104,13 @@ def _cell(value: Any) -> Text:
     if isinstance(value, float):
         return Text(f"{value:.3g}")
     text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()
-    return Text(text, style=COLOURS.get(text, ""))
+    return Text(_plain(text), style=COLOURS.get(text, ""))
+
+
+def _plain(text: str) -> str:
+    return text.translate(_STEERING)
 
 
 def complain(message: str) -> None:
     """Print an error for people on stderr."""
-    sys.stderr.write(f"wharfd: {message}\n")
+    sys.stderr.write(f"wharfd: {_plain(message)}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,14 +56,29 @@ async def test_two_daemons_keep_one_limit(opened, receiver):
         await settled(one, two, 20)
         assert most <= 3
         most = 0
-        narrow = await one.endpoint(
-            f"{receiver.url}/narrow", events=["order.failed"], max_in_flight=1, order_by="*"
-        )
+        narrow = await one.endpoint(f"{receiver.url}/narrow", events=["order.failed"], max_in_flight=1)
         await two.publish(*(two.failed(f"o{i}") for i in range(6)))
         await settled(one, two, 26)
         assert most == 1
+        assert await one.fetch("SELECT FROM webhooks.turns") == []
         for endpoint_id in (wide, narrow):
             assert {row["attempts"] for row in await one.deliveries(endpoint_id)} == {1}
         await two.sender.shares.leave()
         await one.sender.shares.beat()
         assert one.sender.shares.daemons == 1
+
+
+async def test_turns_are_as_many_as_the_endpoint_takes_and_end_with_their_daemon(opened, quick):
+    async with opened(quick(timeout=timedelta(seconds=0.5))) as house:
+        turns = house.sender.turns
+        turns_of_the_dead = await turns.take("wh_1", "dlv_0", 2)
+        assert (turns_of_the_dead, await turns.take("wh_1", "dlv_1", 2)) == (0, 1)
+        await turns.give("wh_1", "dlv_2", 1)  # not its own
+        with trio.move_on_after(0.3) as asking:
+            await turns.take("wh_1", "dlv_2", 2)
+        assert asking.cancelled_caught
+        assert await turns.take("wh_2", "dlv_2", 1) == 0
+        await turns.give("wh_1", "dlv_1", 1)
+        assert await turns.take("wh_1", "dlv_2", 2) == 1
+        await house.set("UPDATE webhooks.turns SET until = now() WHERE delivery_id = 'dlv_0'")
+        assert await turns.take("wh_1", "dlv_3", 2) == 0
