@@ -123,12 +123,18 @@ def test_an_empty_parameter_is_as_if_it_was_not_sent():
     assert QueryDecoder(Query).decode(b"color=&pageSize=") == Query()
 
 
+COLORS = ", ".join(color.value for color in Color)
+
+
 @pytest.mark.parametrize(
     ("query", "errors"),
     [
         (
             b"pageSize=900&color=blue",
-            [("pageSize", "expected int <= 100"), ("color", "invalid enum value 'blue'")],
+            [
+                ("pageSize", "expected int <= 100"),
+                ("color", f"invalid enum value 'blue'; it is one of {COLORS}"),
+            ],
         ),
         (b"ids=1&ids=x", [("ids[1]", "expected int, got str")]),
         (b"color=red&color=red", [("color", "is given more than once")]),

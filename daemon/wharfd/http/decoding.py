@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -151,7 +152,23 @@ def _problems(
         found = True
         yield problem
     if not found:  # the parts are fine, the whole is not: a length, or a check of the Struct's own
-        yield whole
+        yield _with_choices(whole, type_)
+
+
+def _with_choices(problem: FieldError, type_: Any) -> FieldError:
+    """Say what would be taken in the place of a word that is not."""
+    choices = _choices(type_)
+    if not choices or not problem.message.startswith("invalid enum value"):
+        return problem
+    return FieldError(problem.field, f"{problem.message}; it is one of {', '.join(choices)}", problem.where)
+
+
+def _choices(type_: Any) -> list[str]:
+    if get_origin(type_) is Literal:
+        return [str(choice) for choice in get_args(type_)]
+    if isinstance(type_, type) and issubclass(type_, Enum):
+        return [str(choice.value) for choice in type_]
+    return [choice for part in get_args(type_) for choice in _choices(part)]
 
 
 def _field_problems(
