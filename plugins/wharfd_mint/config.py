@@ -11,10 +11,8 @@ from wharfd import NetworkPolicy, Secret, UrlRefused, option, parse_url
 
 from .model.calls import Function, Interface, selector
 from .model.decisions import Rules
-from .model.fees import FeeRules
+from .model.fees import WEI_PER_GWEI, FeeRules
 from .model.wallets import BadWallet, check_wallet
-
-WEI_PER_GWEI = 10**9
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,10 @@ class Evm:
     )
 
     def __post_init__(self) -> None:
-        if self.chain_id < 1 or not self.rpc:
-            raise ValueError("rpc: needs at least one URL, and chain_id a number above 0")
+        if self.chain_id < 1:
+            raise ValueError("chain_id: must be above 0")
+        if not self.rpc:
+            raise ValueError("rpc: needs at least one URL")
         try:
             object.__setattr__(self, "contract", check_wallet(self.contract))
         except BadWallet as error:

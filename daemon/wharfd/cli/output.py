@@ -101,6 +101,8 @@ class Output:
 def _cell(value: Any) -> Text:
     if value is None:
         return Text("-", style="dim")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
     if isinstance(value, float):
         return Text(f"{value:.3g}")
     text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()

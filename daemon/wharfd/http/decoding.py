@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,6 +15,7 @@ from .problems import BadRequest, FieldError, HttpProblem, Invalid, UnsupportedM
 _MOST_ERRORS = 50
 _MOST_QUERY_FIELDS = 200
 _ZERO = b"\\u0000"
+T = TypeVar("T")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
@@ -97,13 +98,20 @@ class QueryDecoder:
                 errors.append(FieldError(name, "is given more than once", "query"))
             elif text or name not in self._fields:
                 values[name] = text
-        try:
-            if not errors:
-                return msgspec.convert(values, self.type, strict=False)
-        except msgspec.ValidationError as error:
-            errors = [_field_error(error, "", "query")]
-        found = list(_limited(_problems(values, self.type, "", strict=False, where="query")))
-        raise Invalid(*(found or errors))
+        if errors:
+            raise Invalid(
+                *(*_limited(_problems(values, self.type, "", strict=False, where="query")), *errors)
+            )
+        return struct_of_text(values, self.type, where="query")
+
+
+def struct_of_text(values: Mapping[str, Any], type_: type[T], *, where: str = "body") -> T:
+    """Return a Struct made of texts, such as a row of CSV; raises `Invalid`, which names each wrong field."""
+    try:
+        return msgspec.convert(values, type_, strict=False)
+    except msgspec.ValidationError as error:
+        found = list(_limited(_problems(values, type_, "", strict=False, where=where)))
+        raise Invalid(*(found or [_field_error(error, "", where)])) from error
 
 
 def _split(query: bytes) -> list[tuple[str, str]]:
