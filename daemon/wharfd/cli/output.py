@@ -27,7 +27,9 @@ COLOURS = {
 }
 
 _PIPED_WIDTH = 1000
-_LONG = frozenset({"reason", "last_error", "lastError", "found", "hint", "detail", "message", "error"})
+_LONG = frozenset(
+    {"reason", "said", "last_error", "lastError", "found", "hint", "detail", "message", "error"}
+)
 
 
 class Output:
@@ -91,7 +93,9 @@ def _cell(value: Any) -> Text:
     if value is None:
         return Text("-", style="dim")
     if isinstance(value, float):
-        return Text(f"{value:.3g}")
+        return Text(f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return Text("; ".join(value)) if value else Text("-", style="dim")
     text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()
     return Text(text, style=COLOURS.get(text, ""))
 
