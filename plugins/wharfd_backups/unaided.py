@@ -17,10 +17,12 @@ from .engine.programs import Programs
 from .engine.storehouse import Storehouse
 from .model.targets import BEFORE_GAP, Target
 from .mounting import target_of
-from .restoring.checks import QUICK, check_all, page_checksums
+from .restoring.checks import DEEP, QUICK, check_all, page_checksums
+from .restoring.logfiles import LogMissing
 from .restoring.outcome import Check, one
 from .restoring.restore import Restored, Source, restore
 from .restoring.scratch import remove_folder
+from .restoring.unpacking import Damaged
 from .upkeep import open_storehouse
 
 
@@ -62,9 +64,11 @@ async def carry_out(settings: Settings, arguments: argparse.Namespace, output: O
         restored = await restore(
             source, _target(arguments), into, backup_id=arguments.backup, hear=output.line
         )
-    except BaseException:
+    except BaseException as error:
         if not occupied and into.exists():  # what a restore leaves that did not get to its end is of no use
             remove_folder(into, into.parent)
+        if isinstance(error, Damaged | LogMissing) and source.place is not storehouse.places[-1]:
+            raise WharfdError(f"{error}; --second reads {storehouse.places[-1].name}") from None
         raise
     try:
         checks = await _check(restored, programs, everything=arguments.check, output=output)
@@ -82,7 +86,7 @@ async def carry_out(settings: Settings, arguments: argparse.Namespace, output: O
 async def _check(restored: Restored, programs: Programs, *, everything: bool, output: Output) -> list[Check]:
     output.line("checking")
     scratch, entry = restored.scratch, restored.entry
-    checks = await check_all(scratch, programs, entry, at_marker=None, only=None if everything else QUICK)
+    checks = await check_all(scratch, programs, entry, at_marker=None, only=DEEP if everything else QUICK)
     if everything:
         await scratch.stop()
         checks.append(await one("page_checksums", lambda: page_checksums(scratch, programs)))
