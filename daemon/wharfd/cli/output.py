@@ -38,7 +38,9 @@ _STEERING = {
         *range(0x2066, 0x206A),
     )
 }
-_LONG = frozenset({"reason", "last_error", "lastError", "found", "hint", "detail", "message", "error"})
+_LONG = frozenset(
+    {"reason", "said", "last_error", "lastError", "found", "hint", "detail", "message", "error"}
+)
 
 
 class Output:
@@ -104,7 +106,9 @@ def _cell(value: Any) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, float):
-        return Text(f"{value:.3g}")
+        return Text(f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return Text("; ".join(value)) if value else Text("-", style="dim")
     text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()
     return Text(_plain(text), style=COLOURS.get(text, ""))
 

@@ -100,7 +100,7 @@ async def restore(
     try:
         entry = choose(entries, target, backup_id=backup_id)
     except ValueError as error:
-        raise WharfdError(str(error)) from None
+        raise WharfdError(f"{error} (looked in {source.place.name})") from None
     if source.programs.version[0] != entry.server_version // 10000 and entry.method == "physical":
         raise WharfdError(
             f"{entry.id} is of PostgreSQL {entry.server_version // 10000}, the programs here are "
