@@ -220,11 +220,29 @@ def a_new_pair_is_seen_once(tab, d, integration):
     expect(page.locator("#once")).to_be_visible()
     pair = " ".join(page.locator("#secrets dt, #secrets dd").all_text_contents())
     assert page.evaluate(AUDIT) == []
-    page.locator("#once").get_by_role("button").last.click()
+    page.get_by_role("button", name="I have it").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     expect(page.locator("#secrets")).to_be_empty()
     expect(page.locator("#once")).to_be_hidden()
     return pair
+
+
+def a_key_is_made_and_copied_once(tab, d):
+    page = tab.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(d.api + "/console/integrations/keys")
+    page.get_by_label("Name").fill("the till")
+    page.locator(".ask").get_by_label("Owner").fill("bob")
+    page.get_by_label("Scopes").fill("orders:read, orders:write")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.locator("#secrets code").first.text_content()
+    page.get_by_role("button", name="Copy key").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == key
+    page.get_by_role("button", name="I have it").click()
+    expect(page.get_by_role("row", name="the till")).to_contain_text("orders:write")
+    assert key not in page.content()
+    return key
 
 
 async def test_an_admin_acts_and_an_operator_cannot(console):
@@ -233,6 +251,7 @@ async def test_an_admin_acts_and_an_operator_cannot(console):
         sign_in(tab, d, d.token)
         a_key_is_typed_and_seen_nowhere(tab, d)
         pair = a_new_pair_is_seen_once(tab, d, integration)
+        key = a_key_is_made_and_copied_once(tab, d)
         page.goto(d.api + "/console/work")
         page.get_by_role("button", name="Pause").first.click()
         answer_yes(page)
@@ -248,11 +267,14 @@ async def test_an_admin_acts_and_an_operator_cannot(console):
             d.api + "/api/v1/work/core.schedules/resume", headers={"X-CSRF-Token": token}
         )
         assert refused.status == 403
-        return pair
+        return pair, key
 
     async with console(f"[plugins.integrations]\n{SOURCE}") as d:
         made = await d.post("/api/v1/integrations", {"name": "Shop", "type": "custom", "owner": "ann"})
-        pair = await browse(visit, d, made.json())
+        pair, new = await browse(visit, d, made.json())
+        assert (
+            await d.get("/api/v1/orders", token=new)
+        ).status == 404  # known, though nobody has orders here
         shown = (await d.get(f"/api/v1/integrations/{made.json()['id']}")).json()
         assert pair.startswith("apiKey " + shown["apiKey"].removesuffix("…"))
         assert " apiSecret " in pair
