@@ -273,8 +273,8 @@ async def test_an_admin_acts_and_an_operator_cannot(console):
         made = await d.post("/api/v1/integrations", {"name": "Shop", "type": "custom", "owner": "ann"})
         pair, new = await browse(visit, d, made.json())
         assert (
-            await d.get("/api/v1/orders", token=new)
-        ).status == 404  # known, though nobody has orders here
+            await d.get("/api/v1/keys", token=new)
+        ).status == 403  # known, and no more than it was made for
         shown = (await d.get(f"/api/v1/integrations/{made.json()['id']}")).json()
         assert pair.startswith("apiKey " + shown["apiKey"].removesuffix("…"))
         assert " apiSecret " in pair
