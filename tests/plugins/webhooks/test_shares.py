@@ -8,6 +8,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wharfd import Snooze
+from wharfd_webhooks.recovering import CancelAll, cancel_all
 from wharfd_webhooks.sending.shares import own_id, share
 
 
@@ -96,3 +98,17 @@ async def test_nothing_is_parked_at_an_endpoint_that_another_daemon_switched_on(
         await house.publish(*(house.created(f"o{i}") for i in range(3)))
         await house.settled(3)
         assert await house.states() == {"done": 3}
+
+
+async def test_what_a_worker_parks_while_its_endpoint_is_deleted_is_cancelled_too(opened, receiver):
+    async with opened() as house:
+        endpoint = await house.endpoint(receiver.url, events=["order.created"])
+        await house.publish(house.created())
+        await house.settled(1)
+        state = "UPDATE webhooks.deliveries SET state = $1"
+        await house.set(state, "running")
+        job = CancelAll(endpoint)
+        assert isinstance(await cancel_all(house.ctx, job, None), Snooze)
+        await house.set(state, "held")
+        assert await cancel_all(house.ctx, job, None) is None
+        assert await house.states() == {"cancelled": 1}
