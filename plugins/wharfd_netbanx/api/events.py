@@ -195,8 +195,9 @@ async def replay_events(ctx: Context, request: Request) -> dict[str, Any]:
         read_time(asked.start_date, "startDate", "body"),
         read_time(asked.end_date, "endDate", "body"),
     )
-    if asked.ids is None and asked.source is None and asked.name is None and start is None:
-        raise BadRequest("say which events: give ids, or source, name or startDate")
+    chosen = (asked.ids, asked.source, asked.name, start)
+    if asked.state not in ("buried", "held") and all(one is None for one in chosen):
+        raise BadRequest("say which events: give ids, source, name, startDate, or the state buried or held")
     rows = await _select(
         ctx,
         {"owner": request.owner, "source": asked.source, "name": asked.name, "state": asked.state},

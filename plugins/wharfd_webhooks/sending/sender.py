@@ -34,7 +34,7 @@ from ..model.rows import DeliveryRow
 from ..model.verdicts import Answer
 from ..store import senders
 from .directory import Directory
-from .gates import Gate, Gates
+from .gates import Gate, Gates, refusal
 from .gathering import Gathering
 from .posting import Parcel, post
 from .results import Result, Results
@@ -85,6 +85,8 @@ class Sender:
         forced = trigger in ("resend", "test") or (trigger == "retry" and job.attempt == 1)
         for _ in range(_LOOKS):
             endpoint = await self.directory.find(job.row.endpoint_id)
+            if endpoint is not None and refusal(endpoint, forced=forced) is not None:
+                endpoint = await self.directory.read(endpoint.id)
             if endpoint is None:
                 return Cancel("the endpoint is not there any more")
             most, endpoint = endpoint.max_in_flight, self.shares.of(endpoint)

@@ -208,6 +208,9 @@ async def test_an_owner_sees_its_own_and_nothing_else(client):
             "/api/v1/webhook-events/replay", {"ids": [other["webhookEventId"]], "dryRun": False}, "acme"
         )
         assert replayed["found"] == 0
+        await c.post("/api/v1/webhook-events/replay", {}, status=400)
+        await c.post("/api/v1/webhook-events/replay", {"state": "done"}, status=400)
+        assert (await c.post("/api/v1/webhook-events/replay", {"state": "buried"}))["found"] == 0
         assert [s["name"] for s in (await c.get("/api/v1/webhook-sources", "acme"))["sources"]] == ["acme"]
         status = await c.get("/api/webhooks/netbanx", "acme")
         assert status["stats"]["totalReceived"] == 1

@@ -8,6 +8,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wharfd import Snooze
+from wharfd_webhooks.recovering import CancelAll, cancel_all
 from wharfd_webhooks.sending.shares import own_id, share
 
 
@@ -82,3 +84,31 @@ async def test_turns_are_as_many_as_the_endpoint_takes_and_end_with_their_daemon
         assert await turns.take("wh_1", "dlv_2", 2) == 1
         await house.set("UPDATE webhooks.turns SET until = now() WHERE delivery_id = 'dlv_0'")
         assert await turns.take("wh_1", "dlv_3", 2) == 0
+
+
+async def test_nothing_is_parked_at_an_endpoint_that_another_daemon_switched_on(opened, receiver):
+    switch = "UPDATE webhooks.endpoints SET status = $2, version = version + 1 WHERE id = $1"
+    async with opened() as house:
+        endpoint = await house.endpoint(receiver.url, events=["order.created"])
+        await house.set(switch, endpoint, "paused")
+        known = await house.sender.directory.find(endpoint)
+        assert known is not None
+        assert known.status == "paused"
+        await house.set(switch, endpoint, "active")  # as another daemon does: nobody is told
+        await house.publish(*(house.created(f"o{i}") for i in range(3)))
+        await house.settled(3)
+        assert await house.states() == {"done": 3}
+
+
+async def test_what_a_worker_parks_while_its_endpoint_is_deleted_is_cancelled_too(opened, receiver):
+    async with opened() as house:
+        endpoint = await house.endpoint(receiver.url, events=["order.created"])
+        await house.publish(house.created())
+        await house.settled(1)
+        state = "UPDATE webhooks.deliveries SET state = $1"
+        await house.set(state, "running")
+        job = CancelAll(endpoint)
+        assert isinstance(await cancel_all(house.ctx, job, None), Snooze)
+        await house.set(state, "held")
+        assert await cancel_all(house.ctx, job, None) is None
+        assert await house.states() == {"cancelled": 1}
