@@ -68,6 +68,8 @@ class BodyDecoder:
     def _explain(self, raw: bytes, error: msgspec.ValidationError) -> HttpProblem:
         try:
             value = msgspec.json.decode(raw)
+        except msgspec.ValidationError:  # JSON, with a number that nothing can hold
+            return Invalid(_field_error(error, ""))
         except (msgspec.DecodeError, RecursionError):
             return BadRequest("the body is not JSON")
         found = list(_limited(_problems(value, self.type, "", strict=True)))
