@@ -14,6 +14,8 @@ from .model.decisions import Rules
 from .model.fees import WEI_PER_GWEI, FeeRules
 from .model.wallets import BadWallet, check_wallet
 
+_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
+
 
 @dataclass(frozen=True)
 class Tier:
@@ -125,6 +127,8 @@ class Evm:
             raise ValueError("confirmations: 1 to 10000; in_flight: 1 to 64; log_range: at least 1")
         if not re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", self.key.reveal()):
             raise ValueError("key: must be 0x and 64 hexadecimal digits")
+        if not 0 < int(self.key.reveal(), 16) < _CURVE_ORDER:
+            raise ValueError("key: is no private key of this curve")
 
     def _check_urls(self) -> None:
         for number, url in enumerate(self.rpc):

@@ -9,7 +9,7 @@ from wharfd import Clock, Database
 from ..config import Evm
 from ..model.failures import RpcError
 from ..model.fees import WEI_PER_COIN, coins, gwei
-from ..store import ledger
+from ..store import intents, ledger
 from .chain import Chain, Refusal
 from .endpoints import RpcAway, WrongChain
 from .signer import Signer
@@ -39,8 +39,9 @@ class Examiner:
         except (RpcAway, WrongChain, RpcError):
             return []  # the endpoints' own health says so
         await ledger.note(self._db, self._account, balance, count, self._clock.now())
-        if balance >= int(self._settings.low_balance * WEI_PER_COIN):
-            await ledger.resume(self._db, self._account)
+        enough = balance >= int(self._settings.low_balance * WEI_PER_COIN)
+        if enough and await ledger.resume(self._db, self._account):
+            await intents.hurry_stage(self._db, intents.NO_FUNDS)
         return (await ledger.gaps(self._db, self._account, count))[:_FILLED_AT_ONCE]
 
     async def examine(self) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ from .endpoints import RpcAway, WrongChain
 from .examining import Examiner
 from .finding import Finder, Unclear
 from .signer import Signer
-from .writing import GAP, Pen, Revived, Unwanted, Written
+from .writing import Pen, Revived, Unwanted, Written
 
 _MOST_STEPS = 25
 _STOPPED_SECONDS = 60.0
@@ -110,9 +110,8 @@ class EvmMinter:
             token = await self.chain.token(request.license_id, request.wallet, request.tier)
             token_id = token.id if token else None
         if token_id is None:
-            return Verified(
-                False, detail=f"transaction {tx_hash} made no token for this license in {request.wallet}"
-            )
+            where = f"{self.chain.contract} for {request.wallet}"
+            return Verified(False, detail=f"transaction {tx_hash} made no token for this license at {where}")
         return Verified(True, final=final, token_id=str(token_id))
 
     async def examine(self) -> list[dict[str, Any]]:
@@ -151,6 +150,7 @@ class _Pass:
         self._state = d.State(wanted=False)
 
     async def run(self) -> Progress:
+        self._doomed = await intents.doomed(self._db, self._request.id)
         await self._read()
         for _ in range(_MOST_STEPS):
             action = d.decide(self._state, self._sight, self._m._rules, self._m._clock.now())
@@ -169,9 +169,6 @@ class _Pass:
         reverts = stolen = 0
         if self._held is None:
             reverts, stolen = await ledger.past(self._db, self._request.id)
-        if not self._request.id.startswith(GAP):
-            intent = await intents.load(self._db, self._request.id)
-            self._doomed = None if intent is None else intent.doomed
         self._state = d.State(
             wanted=self._wanted,
             delivered=self._request.delivered,
@@ -310,6 +307,7 @@ class _Pass:
         async with self._db.transaction() as tx:
             await self._request.fence(tx)
             await intents.doom(tx, self._request.id, reason[:500])
+        self._doomed = reason[:500]
 
     async def _deliver(self, tx_hash: str) -> Progress | None:
         receipt = (self._sight.receipts or {})[tx_hash]

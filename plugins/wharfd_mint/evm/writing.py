@@ -111,7 +111,7 @@ class Pen:
         """Pause the signer: every other mint would meet the same."""
         reason = f"signer {self._signer.address} cannot pay: {words}"
         await ledger.pause(self._db, self.account, _NO_FUNDS_SECONDS, reason)
-        return Pending(_NO_FUNDS_SECONDS, "no_funds", reason)
+        return Pending(_NO_FUNDS_SECONDS, intents.NO_FUNDS, reason)
 
     async def _take(self, request: MintRequest, count: int, draft: Draft) -> Outcome:
         async with self._db.transaction() as tx:
@@ -120,7 +120,7 @@ class Pen:
             await request.fence(tx)
             fence, paused_for = await ledger.become_writer(tx, self.account, self._writer)
             if paused_for is not None:
-                return Pending(15, "no_funds", paused_for)
+                return Pending(15, intents.NO_FUNDS, paused_for)
             if await ledger.in_flight(tx, self.account) >= self._settings.in_flight:
                 return Pending(self._settings.poll.total_seconds(), "queued")
             too_much = await self._over_cap(tx, _worst(draft))

@@ -96,6 +96,7 @@ def refusal_in(data: bytes) -> str | None:
     return _refusals().get(data[:4])
 
 
+@cache
 def selector(signature: str) -> bytes:
     """Return the four bytes that name a function or an error."""
     return keccak256(signature.encode())[:4]
@@ -161,7 +162,7 @@ def minted_in(logs: Sequence[Mapping[str, Any]], contract: str, wallet: str) -> 
             and len(topics) == 4
             and topics[0] == TRANSFER_TOPIC
             and int(topics[1], 16) == 0
-            and address_in(topics[2]).lower() == wallet.lower()
+            and topics[2][-40:].lower() == wallet[2:].lower()
         ):
             return int(topics[3], 16)
     return None

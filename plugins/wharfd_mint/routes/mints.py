@@ -70,8 +70,6 @@ async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
 
 _NOT_WAITING = {
     None: "there is no mint for this license; activate its buyer",
-    "ready": "a transaction is under way for it, and later mints wait behind its nonce; refund the buyer to "
-    "take it back",
     "running": "the mint is being worked on at this moment; say it again in a moment",
     "done": "the mint is done",
     "held": "the mint is held already",
@@ -132,6 +130,11 @@ async def hold_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.hold(tx, license_id, reason):
+            if await intents.under_way(tx, license_id):
+                raise Conflict(
+                    "a transaction is under way for it, and later mints wait behind its nonce; "
+                    "refund the buyer to take it back"
+                )
             raise await _not_waiting(tx, license_id)
         await _audit(ctx, tx, request, "mint.held", license_id, {"reason": reason})
     return {"success": True, "licenseId": license_id}

@@ -26,6 +26,9 @@ WHERE intents.state = 'cancelled' OR (intents.state IN ('held', 'buried') AND $8
 RETURNING id""",
 )
 _HURRY = sql("hurry_mint", "UPDATE mint.intents SET due_at = now() WHERE license_id = $1 AND state = 'ready'")
+_HURRY_STAGE = sql(
+    "hurry_mints_of_stage", "UPDATE mint.intents SET due_at = now() WHERE state = 'ready' AND stage = $1"
+)
 _REVIVE = sql(
     "revive_mint",
     f"UPDATE mint.intents SET {_ANEW} WHERE license_id = $1 AND state IN ('held', 'buried')",
@@ -42,6 +45,11 @@ _HOLD = sql(
     f"""UPDATE mint.intents i SET {_ASIDE} WHERE license_id = $1 AND state = 'ready'
   AND NOT EXISTS (SELECT FROM mint.nonces n WHERE n.held_by = i.id AND n.open) RETURNING id""",
 )
+_UNDER_WAY = sql(
+    "mint_under_way",
+    """SELECT EXISTS (SELECT FROM mint.intents i JOIN mint.nonces n ON n.held_by = i.id AND n.open
+WHERE i.license_id = $1)""",
+)
 _IMPORT = sql(
     "import_mint",
     """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter, stage, sent_on,
@@ -54,7 +62,7 @@ _IMPORT_BUYER = sql(
 _LOAD = sql(
     "load_mint",
     """SELECT i.id, i.license_id, i.buyer_id, i.wallet, i.tier, i.owner, i.minter, i.stage, i.trouble,
-  i.doomed, i.sent_on, i.tx_hash, i.token_id, i.block, i.delivered_at, i.final, i.state,
+  i.sent_on, i.tx_hash, i.token_id, i.block, i.delivered_at, i.final, i.state,
   i.created_at, b.status
 FROM mint.intents i JOIN mint.buyers b ON b.license_id = i.license_id WHERE i.id = $1""",
 )
@@ -66,6 +74,7 @@ WHERE id = $1 AND claim = $2 AND state = 'running' AND wallet = $3 FOR UPDATE"""
 _WANTED = sql("still_wanted", "SELECT status = 'active' FROM mint.buyers WHERE license_id = $1 FOR SHARE")
 _STAGE = sql("set_mint_stage", "UPDATE mint.intents SET stage = $2, trouble = $3 WHERE id = $1")
 _DOOM = sql("doom_mint", "UPDATE mint.intents SET doomed = $2 WHERE id = $1")
+_DOOMED = sql("doomed_mint", "SELECT doomed FROM mint.intents WHERE id = $1")
 _SENT_ON = sql("mark_sent_on", "UPDATE mint.intents SET sent_on = true WHERE id = $1 AND NOT sent_on")
 _DELIVER = sql(
     "deliver_mint",
@@ -116,13 +125,15 @@ WHERE id = $1 AND state = 'done' RETURNING license_id""",
 )
 _FORGET_HASH = sql(
     "forget_tx_hash",
-    """UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now()
+    """UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now(),
+  next_step = CASE WHEN status = 'active' THEN 'mint' ELSE next_step END
 WHERE license_id = $1 AND tx_hash IS NOT NULL""",
 )
 _HAND_OVER = sql("hand_mint_over", "UPDATE mint.intents SET minter = $2 WHERE id = $1 AND NOT sent_on")
 _SENT = sql("mint_was_sent_on", "SELECT sent_on FROM mint.intents WHERE license_id = $1 FOR UPDATE")
 _WALLET = sql("move_mint", "UPDATE mint.intents SET wallet = $2 WHERE license_id = $1 AND NOT sent_on")
 DELIVERED = "nft.delivered"
+NO_FUNDS = "no_funds"  # the stage of mints that wait until the signer can pay
 
 
 class IntentRow(msgspec.Struct):
@@ -144,7 +155,6 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     minter: str
     stage: str
     trouble: str | None
-    doomed: str | None
     sent_on: bool
     tx_hash: str | None
     token_id: str | None
@@ -177,6 +187,11 @@ async def hurry(tx: Transaction, license_id: str, *, revive: bool = False) -> No
         await tx.execute(_REVIVE, license_id)
 
 
+async def hurry_stage(db: Database, stage: str) -> None:
+    """Have all mints that wait in this stage looked at soon."""
+    await db.execute(_HURRY_STAGE, stage)
+
+
 async def retry(tx: Transaction, license_id: str) -> bool:
     """Have a mint tried anew, now; False when it is running, done or withdrawn."""
     without_hash = await tx.fetchval(_RETRY, license_id)
@@ -188,6 +203,11 @@ async def retry(tx: Transaction, license_id: str) -> bool:
 async def hold(tx: Transaction, license_id: str, reason: str) -> bool:
     """Leave a mint alone until somebody retries it; False when it is not waiting or holds a nonce."""
     return await tx.fetchval(_HOLD, license_id, reason) is not None
+
+
+async def under_way(tx: Transaction, license_id: str) -> bool:
+    """Return whether the mint holds a nonce: a transaction of it may be mined any time."""
+    return bool(await tx.fetchval(_UNDER_WAY, license_id))
 
 
 async def state(tx: Transaction, license_id: str) -> str | None:
@@ -234,8 +254,14 @@ async def set_stage(tx: Transaction, intent_id: str, stage: str, trouble: str | 
     await tx.execute(_STAGE, intent_id, stage, trouble)
 
 
-async def doom(tx: Transaction, intent_id: str, reason: str | None) -> None:
-    """Note why the mint must not be tried again by itself; None takes that back."""
+async def doomed(db: Database, intent_id: str) -> str | None:
+    """Return why the mint must not be tried again by itself; None when nothing speaks against it."""
+    reason: str | None = await db.fetchval(_DOOMED, intent_id)
+    return reason
+
+
+async def doom(tx: Transaction, intent_id: str, reason: str) -> None:
+    """Note why the mint must not be tried again by itself; a retry takes that back."""
     await tx.execute(_DOOM, intent_id, reason)
 
 

@@ -105,7 +105,8 @@ WHERE chain_id = $1 AND signer = $2""",
 )
 _RESUME = sql(
     "resume_signer",
-    "UPDATE mint.signers SET paused_until = NULL, paused_for = NULL WHERE chain_id = $1 AND signer = $2",
+    """UPDATE mint.signers SET paused_until = NULL, paused_for = NULL
+WHERE chain_id = $1 AND signer = $2 AND paused_for IS NOT NULL""",
 )
 _SAW = sql(
     "note_signer",
@@ -301,9 +302,9 @@ async def pause(db: Database, account: Account, seconds: float, reason: str) -> 
     await db.execute(_PAUSE, account.chain_id, account.signer, seconds, reason[:300])
 
 
-async def resume(db: Database, account: Account) -> None:
-    """Sign again."""
-    await db.execute(_RESUME, account.chain_id, account.signer)
+async def resume(db: Database, account: Account) -> bool:
+    """Sign again; False when there was no pause."""
+    return await db.execute(_RESUME, account.chain_id, account.signer) == 1
 
 
 async def note(db: Database, account: Account, balance: int, nonce: int, at: datetime) -> None:

@@ -298,6 +298,8 @@ def draft(chain, nonce):
 
 WRONG = [
     ({"key": Secret("0x12")}, "key"),
+    ({"key": Secret("0x" + "00" * 32)}, "key"),
+    ({"key": Secret("0x" + "ff" * 32)}, "key"),
     ({"contract": "0x12"}, "contract"),
     ({"rpc": ()}, "rpc"),
     ({"rpc": (Secret("ftp://x/"),)}, "rpc"),
