@@ -141,5 +141,8 @@ def _follow(client: Client, output: Output, answer: Any, *, until: str = "") -> 
         threading.Event().wait(_POLL_SECONDS)
     if run["error"]:
         sys.stderr.write(f"wharfd: {run['error']}\n")
+    checks = [] if output.as_json else run["result"].pop("checks", [])
     output.facts(run if output.as_json else run["result"])
+    if checks:
+        output.table(checks, ["name", "outcome", "said"])
     return 0 if run["state"] != "failed" else 1

@@ -161,7 +161,7 @@ async def _rule(
     units = await plan(machine, policy, shape, cutoff, outcome)
     outcome.about_total = await tables.about_rows(db, policy.table)
     first_time = settings.dry_run_first and not await store.seen(db, policy)
-    if first_time and not forced:
+    if first_time and not forced and outcome.rows:
         outcome.said.append("the rule is new or changed: it reports tonight and deletes from the next run on")
     await store.see(db, policy)
     if outcome.about_total < outcome.rows:

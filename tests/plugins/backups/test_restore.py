@@ -172,6 +172,9 @@ async def test_a_dump_is_restored_and_what_is_not_as_it_was_counted_is_noticed(w
     entry = await world.back_up("logical")
     await insert(world, 5)
     assert entry.marker.tables["shop.orders"].rows == 2000
+    async with world.restored(LATEST, pause=True, into="mounted") as done:  # as a mount is
+        with pytest.raises(WharfdError, match="read-only"):
+            await done.scratch.ask("DROP TABLE shop.items", "wharfd")
     async with world.restored(LATEST) as done:
         assert "shop.items" in entry.marker.tables
         assert "hashed" in await as_counted(done.scratch, "wharfd", entry.marker)
