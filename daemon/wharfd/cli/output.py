@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ COLOURS = {
 }
 
 _PIPED_WIDTH = 1000
+_HUMP = re.compile(r"(?<=[a-z])[A-Z]")
+_MOMENT = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z$")
 _LONG = frozenset({"reason", "last_error", "lastError", "found", "hint", "detail", "message", "error"})
 
 
@@ -72,7 +75,7 @@ class Output:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.replace("_", " "), no_wrap=column not in _LONG, overflow="fold")
+            table.add_column(_heading(column), no_wrap=column not in _LONG, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(row.get(column)) for column in columns))
         self._console.print(table)
@@ -87,13 +90,28 @@ class Output:
             self._console.print(Text(f"{name:<{width}}  ").append(_cell(value)))
 
 
+def _heading(column: str) -> str:
+    return _HUMP.sub(lambda found: f" {found[0].lower()}", column).replace("_", " ")
+
+
 def _cell(value: Any) -> Text:
-    if value is None:
-        return Text("-", style="dim")
+    text = _words(value)
+    return Text(text, style="dim" if text == "-" else COLOURS.get(text, ""))
+
+
+def _words(value: Any) -> str:
+    """Return a value as a person reads it; `--json` has it exactly."""
+    if value is None or value in ([], {}, ""):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return Text(f"{value:.3g}")
-    text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()
-    return Text(text, style=COLOURS.get(text, ""))
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    if isinstance(value, list):
+        return ", ".join(_words(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+    return _MOMENT.sub(r"\1 \2", str(value))
 
 
 def complain(message: str) -> None:
