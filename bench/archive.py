@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shutil
 import statistics
 import tempfile
 import time
@@ -21,13 +20,13 @@ from pathlib import Path
 
 import trio
 import zstandard
+from rig import durable_postgres
 
 from wharfd import Folder, Packing, new_id
 from wharfd.db import DatabaseSettings, open_bridge, open_database, sql
 from wharfd.db.migrations import apply
 from wharfd.db.partitions import ensure_range, partition_name
 from wharfd.declare import Migrations
-from wharfd.testing import postgres
 from wharfd_retention import store, tables
 from wharfd_retention.archiving import Archive
 from wharfd_retention.machine import Machine, advance
@@ -159,18 +158,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
-    postgres._SETTINGS.update(fsync="on", full_page_writes="on", shared_buffers="256MB", max_wal_size="4GB")
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
-    cluster = postgres.Cluster(folder)
-    try:
-        cluster.start()
-        cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
+    with durable_postgres("bench") as cluster, tempfile.TemporaryDirectory() as folder:
         cluster.psql("bench", MAKE)
         settings = DatabaseSettings(url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench"))
-        trio.run(measure, arguments, cluster, settings, folder)
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        trio.run(measure, arguments, cluster, settings, Path(folder))
 
 
 if __name__ == "__main__":

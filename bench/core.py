@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 import work_engine
+from rig import cpu_seconds, free_port, memory_mib
 
 READY_SECONDS = 60.0
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def installed_environment() -> dict[str, str]:
@@ -54,19 +54,7 @@ class Started:
         while b"READY=1" not in self._link.recv(4096):
             pass
         self.seconds = time.monotonic() - began
-        self.cpu = self.cpu_seconds()
-
-    def cpu_seconds(self) -> float:
-        """CPU time of the process so far, without its children."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def memory_mib(self) -> float:
-        """Resident memory."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        raise RuntimeError("the kernel does not tell the memory")
+        self.cpu = cpu_seconds(self.process.pid)
 
     def stop(self) -> float:
         """End it in order and return how long that took."""
@@ -76,12 +64,6 @@ class Started:
             raise RuntimeError("the daemon did not end well")
         self._link.close()
         return time.monotonic() - began
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def configure(folder: Path, plugins: str) -> Path:
@@ -94,10 +76,10 @@ def configure(folder: Path, plugins: str) -> Path:
 def idle(started: Started, seconds: float) -> tuple[float, float]:
     """Return the share of one CPU, in percent, and the memory of a daemon that nobody asks anything."""
     time.sleep(3)  # what begins at the start is over
-    before, began = started.cpu_seconds(), time.monotonic()
+    before, began = cpu_seconds(started.process.pid), time.monotonic()
     time.sleep(seconds)
-    used, took = started.cpu_seconds() - before, time.monotonic() - began
-    return used / took * 100, started.memory_mib()
+    used, took = cpu_seconds(started.process.pid) - before, time.monotonic() - began
+    return used / took * 100, memory_mib(started.process.pid)
 
 
 def spread(values: list[float], unit: str) -> str:

@@ -73,14 +73,14 @@ def run_one(peers: Peers, name: str, connections: int, seconds: float) -> dict[s
     """Load one server, and leave it idle."""
     supply = iter(requests(int(seconds * 30_000) + connections))
     if name == "wharfd":
-        peers.ask(QUEUE, {"action": "pause"})
+        peers.daemon.ask(QUEUE, {"action": "pause"})
     before = peers.cpu(name)
     rate, times = load(peers.ports[name], connections, seconds, supply)
     server, postgres = (now - then for now, then in zip(peers.cpu(name), before, strict=True))
     if name == "wharfd":
-        peers.ask(QUEUE, {"action": "resume"})
+        peers.daemon.ask(QUEUE, {"action": "resume"})
     if name in ("wharfd", "working"):
-        peers.settle()
+        peers.daemon.settle()
     times.sort()
     return {
         "peer": name,

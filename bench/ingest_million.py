@@ -13,17 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from ingest_open import ask
-from ingest_rig import Peers, load, requests, rig
+from ingest_rig import load, requests, rig
+from rig import Daemon, query
+
+from wharfd.testing.postgres import Cluster
 
 COMPUTE = """EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT date_trunc('day', created_at), type, status,
 currency, method, count(*), sum(amount) FROM netbanx.transactions
 WHERE created_at > now() - interval '30 days' GROUP BY 1, 2, 3, 4, 5"""
+SIZE = "SELECT pg_size_pretty(pg_total_relation_size('netbanx.transactions'))"
 CONNECTIONS = 128
 BACKLOG = 40_000  # no more is sent while so many wait to be worked
 PATH = "/api/v1/transactions"
@@ -50,22 +51,14 @@ class Counted:
         return next(self._supply)
 
 
-def resident_mib(pid: int) -> float:
-    """Return the resident set of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("the daemon is gone")
-
-
-def send(peers: Peers, count: int) -> None:
+def send(daemon: Daemon, count: int) -> None:
     """Have so many accepted and worked."""
     counted = Counted(count)
     while counted.left > 0:
-        load(peers.ports["wharfd"], CONNECTIONS, min(5.0, counted.left / 6000), counted)
-        if peers.ask("/api/webhooks/queue")["queue"]["waiting"] > BACKLOG:
-            peers.settle(600)
-    peers.settle(600)
+        load(daemon.ingest, CONNECTIONS, min(5.0, counted.left / 6000), counted)
+        if daemon.ask("/api/webhooks/queue")["queue"]["waiting"] > BACKLOG:
+            daemon.settle(600)
+    daemon.settle(600)
 
 
 def timed(call: Callable[[], object], times: int) -> list[float]:
@@ -86,28 +79,24 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     given = parser.parse_args()
     with rig() as peers:
-        peers.wharfd()
-        pid = peers.servers["wharfd"].pid
-        send(peers, 2000)  # warms up: code, caches and connections are there now
-        began = resident_mib(pid)
+        daemon = peers.wharfd()
+        send(daemon, 2000)  # warms up: code, caches and connections are there now
+        began = daemon.memory_mib()
         print(f"resident after the first 2,000: {began:.1f} MiB", flush=True)
         sent, started = 0, time.monotonic()
         for count in (10_000, 100_000, 300_000, given.count):
             if count > given.count:
                 continue
-            send(peers, count - sent)
+            send(daemon, count - sent)
             sent = count
-            grown = resident_mib(pid) - began
+            grown = daemon.memory_mib() - began
             print(f"after {count:,}: {grown:+.1f} MiB ({time.monotonic() - started:.0f} s)", flush=True)
-        read(peers)
+        read(daemon, peers.cluster)
 
 
-def computed(peers: Peers) -> float:
+def computed(cluster: Cluster) -> float:
     """Return how many milliseconds PostgreSQL takes to count it all once more."""
-    psql = [str(peers.cluster.bin / "psql"), "-X", "-A", "-t", "-h", str(peers.cluster.folder)]
-    command = [*psql, "-U", "postgres", "-d", "bench_wharfd", "-c", COMPUTE]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout)[0]["Execution Time"])
+    return float(json.loads(query(cluster, "served", COMPUTE))[0]["Execution Time"])
 
 
 def pages(what: str, step: Callable[[], object], count: int = 200) -> None:
@@ -117,34 +106,34 @@ def pages(what: str, step: Callable[[], object], count: int = 200) -> None:
     print(f"uncached pages of transactions {what}: p50 {p50:.1f} ms, p95 {p95:.1f} ms", flush=True)
 
 
-def walk(peers: Peers) -> Callable[[], object]:
+def walk(daemon: Daemon) -> Callable[[], object]:
     """Return what asks for the next page, each by the cursor of the one before."""
     cursor = ""
 
     def step() -> None:
         nonlocal cursor
-        found = peers.ask(f"{PATH}?limit=50{cursor}")["data"]["pagination"]["nextCursor"]
+        found = daemon.ask(f"{PATH}?limit=50{cursor}")["data"]["pagination"]["nextCursor"]
         cursor = f"&cursor={found}"
 
     return step
 
 
-def read(peers: Peers) -> None:
+def read(daemon: Daemon, cluster: Cluster) -> None:
     """Measure pages and analytics."""
-    ask(peers, "ANALYZE netbanx.transactions")
-    total = int(ask(peers, "SELECT count(*) FROM netbanx.transactions")[0])
-    size = ask(peers, "SELECT pg_size_pretty(pg_total_relation_size('netbanx.transactions'))")[0]
+    cluster.psql("served", "ANALYZE netbanx.transactions")
+    total = int(query(cluster, "served", "SELECT count(*) FROM netbanx.transactions"))
+    size = query(cluster, "served", SIZE).strip()
     print(f"{total:,} transactions, {size} with their indexes", flush=True)
     numbered = (f"{PATH}?limit={limit}&page={page}" for limit in range(20, 60) for page in range(1, 6))
-    pages("by number", lambda: peers.ask(next(numbered)))
-    pages("by cursor", walk(peers))
+    pages("by number", lambda: daemon.ask(next(numbered)))
+    pages("by cursor", walk(daemon))
     filters = ("status=COMPLETED", "currency=EUR", "status=PENDING", "type=PAYMENT", "endDate=2100-01-01")
     filtered = (f"{PATH}?limit={limit}&{one}" for limit in range(20, 60) for one in filters)
-    pages("by a filter", lambda: peers.ask(next(filtered)))
+    pages("by a filter", lambda: daemon.ask(next(filtered)))
     month = "/api/v1/analytics?timeRange=month"
-    first = timed(lambda: peers.ask(month), 1)[0]
-    cached = statistics.median(timed(lambda: peers.ask(month), 200))
-    plain = statistics.median(computed(peers) for _ in range(5))
+    first = timed(lambda: daemon.ask(month), 1)[0]
+    cached = statistics.median(timed(lambda: daemon.ask(month), 200))
+    plain = statistics.median(computed(cluster) for _ in range(5))
     print(
         f"analytics of a month: first {first:.1f} ms, cached {cached:.2f} ms, "
         f"computed in SQL {plain:.0f} ms: {plain / cached:.0f}×"

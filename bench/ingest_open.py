@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import selectors
 import socket
-import subprocess
 import time
 from collections import deque
 
-from ingest_rig import Peers, requests, rig
+from ingest_rig import requests, rig
+from rig import query
 
 LAG = """SELECT count(*),
   round(extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY lag)) * 1000, 1),
@@ -62,18 +62,6 @@ def send_on_schedule(port: int, connections: int, rate: float, seconds: float) -
     return times
 
 
-def ask(peers: Peers, statement: str) -> list[str]:
-    """Run SQL and return the fields of its first row."""
-    psql = [str(peers.cluster.bin / "psql"), "-X", "-A", "-t", "-h", str(peers.cluster.folder)]
-    done = subprocess.run(
-        [*psql, "-U", "postgres", "-d", "bench_wharfd", "-c", statement],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip().split("|")
-
-
 def main() -> None:
     """Run it and print the figures."""
     parser = argparse.ArgumentParser(
@@ -84,16 +72,15 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     given = parser.parse_args()
     with rig() as peers:
-        peers.wharfd()
-        port = peers.ports["wharfd"]
-        send_on_schedule(port, given.connections, given.rate, 3)  # warms up and does not count
-        peers.settle()
+        daemon = peers.wharfd()
+        send_on_schedule(daemon.ingest, given.connections, given.rate, 3)  # warms up and does not count
+        daemon.settle()
         since, before = time.time(), peers.cpu("wharfd")
-        times = sorted(send_on_schedule(port, given.connections, given.rate, given.seconds))
-        waiting = peers.ask("/api/webhooks/queue")["queue"]["waiting"]
+        times = sorted(send_on_schedule(daemon.ingest, given.connections, given.rate, given.seconds))
+        waiting = daemon.ask("/api/webhooks/queue")["queue"]["waiting"]
         server, postgres = (now - then for now, then in zip(peers.cpu("wharfd"), before, strict=True))
-        peers.settle()
-        worked, *lags = ask(peers, LAG.format(since=since))
+        daemon.settle()
+        worked, *lags = query(peers.cluster, "served", LAG.format(since=since)).strip().split("|")
     print(f"{given.rate:,.0f}/s for {given.seconds:g} s over {given.connections} connections")
     quantiles = [times[min(len(times) - 1, int(len(times) * q))] * 1000 for q in (0.5, 0.95, 0.99, 0.999, 1)]
     print("accepted  ", f"{len(times):,}", "  p50 p95 p99 p99.9 max ms:", *(f"{q:.1f}" for q in quantiles))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hmac
 import os
-import random
 import selectors
 import shutil
 import socket
@@ -17,24 +16,21 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from peers.registry import install_node, install_python
+from rig import KEY, NETBANX, Daemon, durable_postgres, free_port, make_database
 
-from wharfd.testing import postgres as testing_postgres
+from wharfd.testing.postgres import Cluster
 from wharfd_netbanx.samples import sample_document
 
 HERE = Path(__file__).parent
-KEY = base64.b64encode(b"a key that only the bench knows!").decode()
 SECRET = base64.b64decode(KEY)
-POSTGRES = {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB"}
 TABLE = """CREATE TABLE hooks (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 identity bytea NOT NULL UNIQUE,
 name text NOT NULL, body bytea NOT NULL, received_at timestamptz NOT NULL DEFAULT now());
@@ -96,18 +92,6 @@ def load(port: int, connections: int, seconds: float, supply: Iterator[bytes]) -
 # -- the peers --------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    """Return a port that is free now, of those that no client is given for its own end."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as one:
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
     """Wait until something listens."""
     until = time.monotonic() + seconds
@@ -126,13 +110,12 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: fl
 class Peers:
     """Starts what is asked for, and stops it all."""
 
-    def __init__(self, folder: Path, cluster: testing_postgres.Cluster) -> None:
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder = folder
         self.cluster = cluster
         self.processes: list[subprocess.Popen[bytes]] = []
         self.ports: dict[str, int] = {}
         self.servers: dict[str, subprocess.Popen[bytes]] = {}
-        self.api = ""
 
     def start(self, name: str, command: list[str], port: int, **environment: str) -> None:
         """Start a server and remember where it listens."""
@@ -158,64 +141,22 @@ class Peers:
 
     def database(self, name: str) -> None:
         """Make a database with the table of the plain peers."""
-        self.cluster.psql("postgres", f"CREATE DATABASE {name} OWNER wharfd_owner")
+        make_database(self.cluster, name)
         self.cluster.psql(name, TABLE)
 
-    def wharfd(self, more: str = "") -> None:
+    def wharfd(self, more: str = "") -> Daemon:
         """Start a daemon, as anybody would run it; `more` is further TOML."""
-        self.cluster.psql("postgres", "CREATE DATABASE bench_wharfd OWNER wharfd_owner")
-        api, ingest = free_port(), free_port()
-        self.api = f"http://127.0.0.1:{api}"
-        config = self.folder / "wharfd.toml"
-        config.write_text(f"""
-[http]
-bind = "127.0.0.1:{api}"
-[ingest]
-bind = "127.0.0.1:{ingest}"
-[database]
-url = "{self.cluster.dsn("bench_wharfd", "wharfd_app")}"
-owner_url = "{self.cluster.dsn("bench_wharfd", "wharfd_owner")}"
-[log]
-level = "warning"
-[plugins.netbanx.sources.netbanx]
-keys = ["{KEY}"]
-{more}
-""")
-        command = [sys.executable, "-m", "wharfd", "run", "--config", str(config)]
-        self.start("wharfd", [*command, "--state-dir", str(self.folder / "state")], ingest)
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                urllib.request.urlopen(f"{self.api}/health/ready", timeout=5).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise SystemExit("the daemon does not become ready")
-
-    def ask(self, path: str, body: object = None) -> Any:
-        """Ask the daemon's API as its administrator."""
-        token = (self.folder / "state" / "admin.token").read_text().strip()
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        data = None if body is None else msgspec.json.encode(body)
-        asked = urllib.request.Request(self.api + path, data=data, headers=headers)
-        return msgspec.json.decode(urllib.request.urlopen(asked, timeout=30).read())
-
-    def settle(self, seconds: float = 180) -> None:
-        """Let the daemon finish its processing, so that it does not take from the next peer's time."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            queue = self.ask("/api/webhooks/queue")["queue"]
-            if not queue["waiting"] and not queue["active"]:
-                return
-            time.sleep(0.2)
-        raise SystemExit(f"the daemon did not work its queue within {seconds:g} s")
+        make_database(self.cluster, "served")
+        self.daemon = daemon = Daemon(self.folder, NETBANX + more, self.cluster)
+        self.processes.append(daemon.process)
+        self.servers["wharfd"], self.ports["wharfd"] = daemon.process, daemon.ingest
+        return daemon
 
     def cpu(self, name: str) -> tuple[float, float]:
         """Return the CPU seconds that a server and PostgreSQL have used so far."""
         postgres = self.cluster._process
         assert postgres is not None
-        return cpu_seconds(self.servers[name].pid), cpu_seconds(postgres.pid)
+        return family_cpu_seconds(self.servers[name].pid), family_cpu_seconds(postgres.pid)
 
     def bare(self) -> None:
         """Start the bare loop."""
@@ -247,7 +188,7 @@ keys = ["{KEY}"]
         self.start("express", ["node", str(folder / "server.js"), str(port), str(redis), KEY], port)
 
 
-def cpu_seconds(pid: int) -> float:
+def family_cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process and of everything below it, ended children included."""
     parents: dict[int, int] = {}
     times: dict[int, int] = {}
@@ -272,15 +213,9 @@ def cpu_seconds(pid: int) -> float:
 @contextmanager
 def rig() -> Iterator[Peers]:
     """Start PostgreSQL with fsync on; yield what starts servers beside it."""
-    testing_postgres._SETTINGS.update(POSTGRES)
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
-    cluster = testing_postgres.Cluster(folder / "pg")
-    (folder / "pg").mkdir()
-    peers = Peers(folder, cluster)
-    try:
-        cluster.start()
-        yield peers
-    finally:
-        peers.stop()
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with durable_postgres() as cluster, tempfile.TemporaryDirectory(prefix="wharfd-bench-") as folder:
+        peers = Peers(Path(folder), cluster)
+        try:
+            yield peers
+        finally:
+            peers.stop()

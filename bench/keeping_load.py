@@ -22,77 +22,24 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keeping
-import msgspec
 import trio
 from ingest_open import send_on_schedule
-from ingest_rig import KEY, free_port, load, requests, wait_for
+from ingest_rig import load, requests
+from rig import NETBANX, Daemon
 
 CONNECTIONS = 16
 STEP = 1.0
 CONFIG = """
-[http]
-bind = "127.0.0.1:{api}"
-[ingest]
-bind = "127.0.0.1:{ingest}"
-[log]
-level = "warning"
-[plugins.netbanx.sources.netbanx]
-keys = ["{key}"]
 [plugins.backups]
 before_migrations = "off"
 pace = {pace:g}
 second = {{ folder = "{folder}/second" }}
 """
-
-
-class Daemon:
-    """A daemon, as anybody would run it, over a state folder."""
-
-    def __init__(self, folder: Path, pace: float) -> None:
-        self.folder, self.state = folder, folder / "state"
-        self.ingest, api = free_port(), free_port()
-        self.api = f"http://127.0.0.1:{api}"
-        config = folder / "wharfd.toml"
-        config.write_text(CONFIG.format(api=api, ingest=self.ingest, key=KEY, folder=folder, pace=pace))
-        command = [sys.executable, "-m", "wharfd", "run", "--config", str(config)]
-        log = folder / "log"
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [*command, "--state-dir", str(self.state)], stdout=out, stderr=out
-            )
-        wait_for(api, self.process, log)
-        wait_for(self.ingest, self.process, log)
-        while not self.ready():
-            if self.process.poll() is not None:
-                raise SystemExit(f"the daemon ended:\n{log.read_text()[-2000:]}")
-            time.sleep(0.1)
-
-    def ready(self) -> bool:
-        """Tell whether it says so itself."""
-        try:
-            urllib.request.urlopen(f"{self.api}/health/ready", timeout=5).close()
-        except OSError:
-            return False
-        return True
-
-    def stop(self) -> None:
-        """Stop it in order."""
-        self.process.terminate()
-        self.process.wait(60)
-
-    def ask(self, path: str, body: object = None) -> Any:
-        """Ask its API as its administrator."""
-        token = (self.state / "admin.token").read_text().strip()
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        data = None if body is None else msgspec.json.encode(body)
-        asked = urllib.request.Request(self.api + path, data=data, headers=headers)
-        return msgspec.json.decode(urllib.request.urlopen(asked, timeout=30).read())
 
 
 class Meter:
@@ -140,7 +87,7 @@ class Meter:
 
 def run(folder: Path, rate: float | None, seconds: float, pace: float) -> None:
     """Measure alone, with a backup, alone, with a drill, alone."""
-    daemon = Daemon(folder, pace)
+    daemon = Daemon(folder, NETBANX + CONFIG.format(folder=folder, pace=pace))
     try:
         if rate is None:
             daemon.ask("/api/webhooks/queue", {"action": "pause"})

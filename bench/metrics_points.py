@@ -20,21 +20,17 @@ import argparse
 import http.client
 import json
 import platform
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import trio
+from rig import Daemon, durable_postgres
 
 from wharfd.cache import Cache
 from wharfd.clock import Clock
@@ -43,7 +39,6 @@ from wharfd.db.migrations import apply
 from wharfd.db.partitions import ensure_range
 from wharfd.declare import Migrations
 from wharfd.metrics import Metrics
-from wharfd.testing import postgres
 from wharfd_metrics import reading, recording, register_metrics, rollup, store
 from wharfd_metrics.checking import Point, decode_points
 from wharfd_metrics.config import Settings
@@ -213,51 +208,26 @@ async def measure(arguments, settings: DatabaseSettings) -> dict[str, object]:
 
 def over_http(cluster, folder: Path, arguments) -> dict[str, float]:
     """Points per second that a whole daemon takes from clients on this machine, which share its cores."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config, state = folder / "wharfd.toml", folder / "state"
-    config.write_text(
-        f'[http]\nbind = "127.0.0.1:{port}"\n[ingest]\nbind = "127.0.0.1:0"\n[log]\nlevel = "error"\n'
-        f'[database]\nurl = "{cluster.dsn("served", "wharfd_app")}"\nowner_url = "{cluster.dsn("served")}"\n'
-        "[plugins.metrics]\npublish = false\n"
-    )
-    command = [sys.executable, "-m", "wharfd", "run", "--config", config, "--state-dir", state]
-    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    daemon = Daemon(folder, "[plugins.metrics]\npublish = false\n", cluster)
     found: dict[str, list[float]] = {}
     try:
-        wait_for(port)
-        token = (state / "admin.token").read_text().strip()
         for _ in range(arguments.rounds):
             for answer in ("minimal", "representation"):
-                rate = send_over_http(port, token, answer, arguments.points, arguments.writers)
+                rate = send_over_http(daemon, answer, arguments.points, arguments.writers)
                 found.setdefault(answer, []).append(rate)
     finally:
-        daemon.terminate()
-        daemon.wait(30)
+        daemon.stop()
     return {answer: statistics.median(rates) for answer, rates in found.items()}
 
 
-def wait_for(port: int) -> None:
-    """Wait until the daemon is ready."""
-    for _ in range(300):
-        with suppress(OSError):
-            client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            client.request("GET", "/health/ready")
-            if client.getresponse().status == 200:
-                return
-        time.sleep(0.1)
-    raise SystemExit("the daemon does not start")
-
-
-def send_over_http(port: int, token: str, answer: str, points: int, writers: int) -> float:
+def send_over_http(daemon: Daemon, answer: str, points: int, writers: int) -> float:
     """Points per second of some connections that send the same batch again and again."""
     body = msgspec.json.encode(batch_of(1, datetime.now(UTC)))
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {daemon.token}", "Content-Type": "application/json"}
     path = f"/api/v1/monitoring/metrics/batch?return={answer}"
 
     def work(batches: int) -> None:
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
         for _ in range(batches):
             client.request("POST", path, body, headers)
             reply = client.getresponse()
@@ -281,19 +251,10 @@ def main() -> None:
     parser.add_argument("--history", default="1000000,10000000")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    postgres._SETTINGS.update(fsync="on", full_page_writes="on", shared_buffers="256MB", max_wal_size="4GB")
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
-    cluster = postgres.Cluster(folder)
-    try:
-        cluster.start()
-        cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
+    with durable_postgres("bench", "served") as cluster, tempfile.TemporaryDirectory() as folder:
         settings = DatabaseSettings(url=cluster.dsn("bench", "wharfd_app"), owner_url=cluster.dsn("bench"))
         result = trio.run(measure, arguments, settings)
-        cluster.psql("postgres", "CREATE DATABASE served OWNER wharfd_owner")
-        result["over_http"] = over_http(cluster, folder, arguments)
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        result["over_http"] = over_http(cluster, Path(folder), arguments)
     result["machine"] = {"python": platform.python_version(), "system": platform.platform()}
     text = json.dumps(result, indent=1)
     print(text)

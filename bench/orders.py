@@ -16,11 +16,7 @@ import http.client
 import json
 import os
 import platform
-import signal
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,6 +26,7 @@ from typing import Any
 
 import asyncpg
 import trio
+from rig import Daemon
 
 from wharfd_orders.config import Settings
 from wharfd_orders.intake import read_upload
@@ -71,50 +68,13 @@ def pieces(count: int, kind: str) -> Iterator[bytes]:
         yield b"".join(order(n, kind) for n in range(start, min(count, start + 500)))
 
 
-class Daemon:
-    """A daemon on a state folder of its own. What it logs is in `log`."""
-
-    def __init__(self, folder: Path, events: str) -> None:
-        self.folder, self.log = folder, folder / "log"
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            self.port, ingest = one.getsockname()[1], other.getsockname()[1]
-        config = folder / "wharfd.toml"
-        config.write_text(
-            f'[http]\nbind = "127.0.0.1:{self.port}"\n[ingest]\nbind = "127.0.0.1:{ingest}"\n'
-            f'[log]\nlevel = "warning"\n[plugins.orders]\norder_events = {events}\n'
-        )
-        command = ["-m", "wharfd", "run", "--config", str(config), "--state-dir", str(folder / "state")]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
-        self.token = ""
-        until = time.monotonic() + 60
-        while not self._ready():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"the daemon is not ready:\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.1)
-        self.token = (folder / "state" / "admin.token").read_text().strip()
-
-    def _ready(self) -> bool:
-        try:
-            return self.ask("GET", "/health/ready")[0] == 200
-        except (OSError, http.client.HTTPException):
-            return False
+class Orders(Daemon):
+    """A daemon with the orders plugin and a PostgreSQL of its own."""
 
     @property
     def socket(self) -> str:
         """The folder of PostgreSQL's socket."""
-        return str(self.folder / "state/postgres/run")
-
-    def ask(self, method: str, path: str) -> tuple[int, Any]:
-        """Call the API."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        connection.request(method, path, headers={"Authorization": f"Bearer {self.token}"})
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        return answer.status, json.loads(data) if data else None
+        return str(self.state / "postgres/run")
 
     def upload(self, file: Path, query: str) -> tuple[float, Any]:
         """Send a file of JSON Lines; return the seconds until it was answered, and the answer."""
@@ -133,16 +93,6 @@ class Daemon:
             raise SystemExit(f"the upload was answered {answer.status}: {data}")
         return time.perf_counter() - began, data
 
-    def memory(self) -> float:
-        """The resident memory in megabytes."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(text.partition("VmRSS:")[2].split()[0]) / 1024
-
-    def stop(self) -> None:
-        """End it in order."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-
 
 class Watch(threading.Thread):
     """Keeps the highest of something that is looked at again and again."""
@@ -157,20 +107,20 @@ class Watch(threading.Thread):
             self.peak = max(self.peak, self._look())
 
 
-def work(daemon: Daemon, file: Path, count: int) -> tuple[float, float, list[float]]:
+def work(daemon: Orders, file: Path, count: int) -> tuple[float, float, list[float]]:
     """Upload a batch, poll its progress; return seconds to its 201, from there to its end, and per poll."""
     stored, view = daemon.upload(file, "")
     batch = view["batchId"]
     began, polls = time.perf_counter(), []
     while True:
         asked = time.perf_counter()
-        _, progress = daemon.ask("GET", f"/api/bulk-orders/{batch}/progress")
+        progress = daemon.ask(f"/api/bulk-orders/{batch}/progress")
         polls.append(time.perf_counter() - asked)
         if progress["completedAt"]:
             break
         time.sleep(0.04)
     seconds = time.perf_counter() - began
-    _, checked = daemon.ask("GET", f"/api/bulk-orders/{batch}/verify")
+    checked = daemon.ask(f"/api/bulk-orders/{batch}/verify")
     if (progress["status"], progress["succeeded"], checked["agrees"]) != ("completed", count, True):
         raise SystemExit(f"the batch ended {progress}, {checked}")
     return stored, seconds, polls
@@ -239,7 +189,7 @@ def middle(name: str, values: list[float], unit: str) -> None:
     print(f"{name:30} {statistics.median(values):9,.0f} {unit}  ({min(values):,.0f} to {max(values):,.0f})")
 
 
-def compare(daemon: Daemon, folder: Path, count: int, rounds: int) -> None:
+def compare(daemon: Orders, folder: Path, count: int, rounds: int) -> None:
     """Run the rounds and print them."""
     found: dict[str, list[float]] = {"one": [], "thousand": [], "worked": [], "whole": [], "stored": []}
     polls: list[float] = []
@@ -268,12 +218,12 @@ def compare(daemon: Daemon, folder: Path, count: int, rounds: int) -> None:
           f"p99 {cuts[98] * 1e3:.0f} ms of {len(polls)} answers")  # fmt: skip
 
 
-def weigh(daemon: Daemon, folder: Path, lines: int) -> None:
+def weigh(daemon: Orders, folder: Path, lines: int) -> None:
     """Upload a big file and print how fast it was and how much memory the daemon took."""
     file = write(folder / "big.jsonl", lines, "M")
     size = file.stat().st_size / 1e6
-    before = daemon.memory()
-    watch = Watch(daemon.memory)
+    before = daemon.memory_mib()
+    watch = Watch(daemon.memory_mib)
     watch.start()
     seconds, _ = daemon.upload(file, "?paused=true")
     watch.over.set()
@@ -296,7 +246,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wharfd-bench-", dir="/tmp") as name:
         folder = Path(name)
         parse(folder, 50_000)
-        daemon = Daemon(folder, arguments.events)
+        daemon = Orders(folder, f"[plugins.orders]\norder_events = {arguments.events}\n")
         try:
             if arguments.rounds:
                 compare(daemon, folder, arguments.orders, arguments.rounds)

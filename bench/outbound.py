@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import subprocess
-import sys
 import time
 
 import httpcore
 import trio
+from rig import receiver
 
 from wharfd.http.outbound import Limits, NetworkPolicy, OutboundClient
 from wharfd.testing.receiver import Conversation, open_receiver
@@ -112,10 +111,5 @@ if __name__ == "__main__":
         trio.run(serve)
     else:
         print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
-        receiver = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE)
-        try:
-            assert receiver.stdout is not None
-            trio.run(main, options.seconds, int(receiver.stdout.readline()))
-        finally:
-            receiver.kill()
-            receiver.wait()
+        with receiver(__file__, "--serve") as port:
+            trio.run(main, options.seconds, port)

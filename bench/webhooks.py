@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -27,13 +25,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import trio
+from rig import durable_postgres, receiver
 
 from wharfd import EventType, hookimpl
 from wharfd.app import assemble, run
 from wharfd.config import load_configuration
 from wharfd.contracts.events import Event
 from wharfd.loading import LoadedPlugin, find_plugins
-from wharfd.testing import postgres as testing_postgres
 from wharfd.testing.postgres import Cluster
 
 MARK = b'"at":'
@@ -249,23 +247,12 @@ def main() -> None:
     if options.what == "receiver":
         trio.run(receive)
         return
-    testing_postgres._SETTINGS.update(
-        {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB"}
-    )
-    receiver = subprocess.Popen([sys.executable, __file__, "receiver"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert receiver.stdout is not None
-        port = int(receiver.stdout.readline())
-        with tempfile.TemporaryDirectory(prefix="wharfd-bench-") as name:
-            cluster = Cluster(Path(name) / "postgres")
-            cluster.start()
-            try:
-                trio.run(measure, options, port, cluster, Path(name))
-            finally:
-                cluster.stop()
-    finally:
-        receiver.kill()
-        receiver.wait()
+    with (
+        receiver(__file__, "receiver") as port,
+        durable_postgres() as cluster,
+        tempfile.TemporaryDirectory(prefix="wharfd-bench-") as folder,
+    ):
+        trio.run(measure, options, port, cluster, Path(folder))
 
 
 if __name__ == "__main__":

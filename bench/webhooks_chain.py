@@ -18,13 +18,9 @@ import argparse
 import base64
 import hmac
 import json
-import os
 import re
 import selectors
-import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -35,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rig import KEY, NETBANX, Daemon, durable_postgres, query, receiver
 
-from wharfd.testing import postgres as testing_postgres
+from wharfd.testing.postgres import Cluster
 from wharfd_netbanx.samples import sample_document
 
-KEY = base64.b64encode(b"a key that only the bench knows!").decode()
+WEBHOOKS = '[plugins.webhooks]\nallow_networks = ["127.0.0.0/8"]\n'
 
 _ID = re.compile(rb'"external_id":"([^"]+)"')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -179,90 +176,15 @@ def _connect(port: int, selector: selectors.BaseSelector) -> socket.socket:
 # -- the daemon -------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+class Chain(Daemon):
+    """The daemon with the two plugins, and endpoints that want every payment."""
 
-
-class Chain:
-    """The daemon with the two plugins, and what is asked of it."""
-
-    def __init__(self, folder: Path, cluster: testing_postgres.Cluster) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, cluster: Cluster, endpoints: int, receiver: int) -> None:
         self.cluster = cluster
-        self.api, self.ingest = free_port(), free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def cpu(self) -> float:
-        """Return the seconds of processor time the daemon has used."""
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        """Stop the daemon."""
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def begin(self, endpoints: int, receiver: int, more: str = "") -> None:
-        """Start it and add the endpoints."""
-        self.cluster.psql("postgres", "CREATE DATABASE chain OWNER wharfd_owner")
-        config = self.folder / "wharfd.toml"
-        config.write_text(f"""
-[http]
-bind = "127.0.0.1:{self.api}"
-[ingest]
-bind = "127.0.0.1:{self.ingest}"
-[database]
-url = "{self.cluster.dsn("chain", "wharfd_app")}"
-owner_url = "{self.cluster.dsn("chain", "wharfd_owner")}"
-[log]
-level = "warning"
-[plugins.netbanx.sources.netbanx]
-keys = ["{KEY}"]
-[plugins.webhooks]
-allow_networks = ["127.0.0.0/8"]
-{more}
-""")
-        command = [sys.executable, "-m", "wharfd", "run", "--config", str(config)]
-        with (self.folder / "wharfd.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--state-dir", str(self.folder / "state")], stdout=log, stderr=log
-            )
-        self.ready()
+        super().__init__(folder, NETBANX + WEBHOOKS, cluster)
         for number in range(endpoints):
             url = f"http://127.0.{1 + number // 250}.{1 + number % 250}:{receiver}/{number}"
-            self.call("POST", "/api/v1/webhooks", {"url": url, "events": ["payment.*"]})
-
-    def ready(self) -> None:
-        """Wait until every part of it is up."""
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.api}/health/ready", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.1)
-        raise SystemExit("the daemon is not ready after 30 s")
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the API as the admin."""
-        token = (self.folder / "state" / "admin.token").read_text().strip()
-        ask = urllib.request.Request(
-            f"http://127.0.0.1:{self.api}{path}",
-            method=method,
-            data=None if body is None else msgspec.json.encode(body),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(ask, timeout=30) as answer:
-            return msgspec.json.decode(answer.read() or b"null")
+            self.ask("/api/v1/webhooks", {"url": url, "events": ["payment.*"]})
 
 
 def fetch(port: int) -> dict[str, float]:
@@ -307,9 +229,9 @@ def measure(chain: Chain, receiver: int, rates: list[int], seconds: float) -> No
     print("".join(f"{head:>12}" for head in heads))
     steps = []
     for rate in rates:
-        before = chain.cpu()
+        before = chain.cpu_seconds()
         due_at, answered = send(chain.ingest, rate, seconds)
-        cpu = (chain.cpu() - before) / seconds
+        cpu = (chain.cpu_seconds() - before) / seconds
         arrived = collect(receiver, set(due_at))
         ages = sorted(arrived[key] - due for key, due in due_at.items() if key in arrived)
         since = sorted(arrived[key] - at for key, at in answered.items() if key in arrived)
@@ -335,12 +257,8 @@ def measure(chain: Chain, receiver: int, rates: list[int], seconds: float) -> No
 
 def where(chain: Chain, rate: int, count: int) -> None:
     """Print when each step was reached, after the acceptance."""
-    psql = [str(chain.cluster.bin / "psql"), "-X", "-q", "-h", str(chain.cluster.folder), "-U", "postgres"]
-    copy = [*psql, "-d", "chain", "-c", f"COPY ({STEPS.format(count=count)}) TO STDOUT"]
-    text = subprocess.run(copy, check=True, capture_output=True, text=True).stdout
-    rows = [
-        [float(x) if x != "\\N" else None for x in line.split("\t")] for line in text.splitlines() if line
-    ]
+    text = query(chain.cluster, "served", STEPS.format(count=count))
+    rows = [[float(x) if x else None for x in line.split("|")] for line in text.splitlines()]
     line = f"{'':>10}  steps after acceptance, p50/p95 ms:"
     for place, name in enumerate(("worked", "fanned out", "attempt begun", "result written"), 1):
         values = sorted(row[place] - row[0] for row in rows if row[place] is not None and row[0] is not None)
@@ -364,26 +282,16 @@ def main() -> None:
     if given.what == "receiver":
         receive()
         return
-    testing_postgres._SETTINGS.update(
-        {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB"}
-    )
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
-    (folder / "pg").mkdir()
-    cluster = testing_postgres.Cluster(folder / "pg")
-    chain = Chain(folder, cluster)
-    receiver = subprocess.Popen([sys.executable, __file__, "receiver"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert receiver.stdout is not None
-        port = int(receiver.stdout.readline())
-        cluster.start()
-        chain.begin(given.endpoints, port)
-        measure(chain, port, given.rates, given.seconds)
-    finally:
-        receiver.kill()
-        receiver.wait()
-        chain.stop()
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with (
+        receiver(__file__, "receiver") as port,
+        durable_postgres("served") as cluster,
+        tempfile.TemporaryDirectory(prefix="wharfd-bench-") as folder,
+    ):
+        chain = Chain(Path(folder), cluster, given.endpoints, port)
+        try:
+            measure(chain, port, given.rates, given.seconds)
+        finally:
+            chain.stop()
 
 
 if __name__ == "__main__":

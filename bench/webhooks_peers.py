@@ -28,8 +28,7 @@ from typing import Any
 
 import trio
 import webhooks
-
-from wharfd.testing import postgres as testing_postgres
+from rig import durable_postgres, receiver
 
 HERE = Path(__file__).parent
 CONCURRENCY = 64
@@ -149,24 +148,12 @@ def main() -> None:
     parser.add_argument("--endpoints", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    testing_postgres._SETTINGS.update(
-        {"fsync": "on", "full_page_writes": "on", "max_wal_size": "4GB", "shared_buffers": "256MB"}
-    )
-    command = [sys.executable, str(HERE / "webhooks.py"), "receiver"]
-    receiver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert receiver.stdout is not None
-        port = int(receiver.stdout.readline())
-        with tempfile.TemporaryDirectory(prefix="wharfd-bench-") as name:
-            cluster = testing_postgres.Cluster(Path(name) / "postgres")
-            cluster.start()
-            try:
-                trio.run(measure, options, port, cluster, Path(name))
-            finally:
-                cluster.stop()
-    finally:
-        receiver.kill()
-        receiver.wait()
+    with (
+        receiver(str(HERE / "webhooks.py"), "receiver") as port,
+        durable_postgres() as cluster,
+        tempfile.TemporaryDirectory(prefix="wharfd-bench-") as folder,
+    ):
+        trio.run(measure, options, port, cluster, Path(folder))
 
 
 if __name__ == "__main__":

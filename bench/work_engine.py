@@ -16,11 +16,9 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -28,11 +26,11 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import trio
+from rig import durable_postgres
 
 from wharfd.db import DatabaseSettings, open_bridge, open_database, sql
 from wharfd.db.migrations import apply
 from wharfd.declare import WorkQueue
-from wharfd.testing import postgres
 from wharfd.work import WorkEngine
 
 TABLE = sql(
@@ -207,18 +205,8 @@ def server(dsn):
     if dsn:
         yield dsn
         return
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-bench-"))
-    postgres._SETTINGS.update(
-        fsync="on", full_page_writes="on", shared_buffers="256MB", autovacuum_naptime="60s"
-    )
-    cluster = postgres.Cluster(folder)
-    try:
-        cluster.start()
-        cluster.psql("postgres", "CREATE DATABASE bench OWNER wharfd_owner")
+    with durable_postgres("bench", autovacuum_naptime="60s") as cluster:
         yield cluster.dsn("bench")
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main():

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 import trio
 import work_engine
 from peers.registry import PINNED, install_python
+from rig import durable_postgres, make_database
 
 from wharfd.db import DatabaseSettings, open_bridge, open_database, sql
 from wharfd.db.migrations import apply
@@ -169,21 +169,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-peers-"))
-    postgres._SETTINGS.update(
-        fsync="on", full_page_writes="on", shared_buffers="256MB", autovacuum_naptime="60s"
-    )
-    cluster = postgres.Cluster(folder / "postgres")
-    (folder / "postgres").mkdir()
-    try:
-        pythons = install(folder)
-        cluster.start()
-        for name in ("bench", *pythons):
-            cluster.psql("postgres", f"CREATE DATABASE {name} OWNER wharfd_owner")
+    with (
+        tempfile.TemporaryDirectory(prefix="wharfd-peers-") as folder,
+        durable_postgres("bench", autovacuum_naptime="60s") as cluster,
+    ):
+        pythons = install(Path(folder))
+        for name in pythons:
+            make_database(cluster, name)
         result = trio.run(compare, cluster, pythons, options)
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{result['machine']}\n{result['server']['version']}, fsync {result['server']['fsync']}")
     print(", ".join(package for name in PEERS for package in PINNED[name]))
     print(f"{options.rows} jobs per run, medians of {options.rounds} rounds (lowest to highest)\n")

@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from .importing import OldRow as OldRow
     from .importing import Unfit as Unfit
     from .importing import columns_of as columns_of
+    from .importing import stored_of as stored_of
     from .ingest import Delivery as Delivery
     from .ingest import IngestReply as IngestReply
     from .metrics import PluginMetrics as PluginMetrics
@@ -167,7 +168,7 @@ _HOMES = {
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
     "ids": "new_id new_trace_id stable_id",
-    "importing": "OldRow Unfit columns_of",
+    "importing": "OldRow Unfit columns_of stored_of",
     "ingest": "Delivery IngestReply",
     "metrics": "PluginMetrics Sample quantile",
     "redaction": "names_a_secret redact_text",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stored_of
 
 from .config import Settings
 
@@ -32,7 +32,7 @@ ON CONFLICT (id) DO NOTHING RETURNING id""",
 )
 READ = sql(
     "read_imported_jobs",
-    """SELECT j.id, j.owner, j.job_type, j.start_block, j.end_block, j.current_block, j.status,
+    """SELECT j.id::text AS id, j.owner, j.job_type, j.start_block, j.end_block, j.current_block, j.status,
   j.progress_percentage AS progress, j.estimated_completion, j.error_message, j.created_by, j.started_at,
   j.updated_at, j.completed_at
 FROM unnest($1::uuid[]) AS g (id) JOIN backfill.jobs j USING (id)""",
@@ -42,7 +42,7 @@ FROM unnest($1::uuid[]) AS g (id) JOIN backfill.jobs j USING (id)""",
 class OldJob(msgspec.Struct, frozen=True):
     """A job as it will stand in the table."""
 
-    id: UUID
+    id: str
     owner: str
     job_type: str
     start_block: int
@@ -61,7 +61,7 @@ class OldJob(msgspec.Struct, frozen=True):
 def convert(row: OldRow, settings: Settings) -> OldJob:
     """Return the job. One that seems to run is paused: nobody reports to wharfd about it yet."""
     try:
-        job_id = UUID(row.word("id"))
+        job_id = str(UUID(row.word("id")))
     except ValueError:
         raise Unfit("id is no UUID") from None
     first, last = row.integer("start_block"), row.integer("end_block")
@@ -103,8 +103,7 @@ async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldJob]) -> list[Any]:
     """Return the jobs as they stand in the table."""
     rows = await tx.fetch(READ, [one.id for one in records])
-    found = {row["id"]: OldJob(**{**dict(row), "id": UUID(bytes=row["id"].bytes)}) for row in rows}
-    return [found.get(one.id) for one in records]
+    return stored_of(records, rows, "id")
 
 
 IMPORTERS = (

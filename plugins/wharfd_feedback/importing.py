@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stable_id, stored_of
 
 from .config import Settings
 
@@ -82,8 +82,7 @@ async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldFeedback]) -> list[Any]:
     """Return what stands in the table."""
     rows = await tx.fetch(READ, [one.insight_id for one in records], [one.user_id for one in records])
-    found = {(row["insight_id"], row["user_id"]): OldFeedback(**dict(row)) for row in rows}
-    return [found.get((one.insight_id, one.user_id)) for one in records]
+    return stored_of(records, rows, "insight_id", "user_id")
 
 
 IMPORTERS = (

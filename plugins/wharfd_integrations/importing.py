@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stored_of
 from wharfd import Invalid as InvalidConfig
 
 from .config import Settings
@@ -216,8 +216,7 @@ async def write_usage(ctx: PluginContext[Settings], tx: Transaction, records: Se
 async def read_usage(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldUse]) -> list[Any]:
     """Return the lines as they stand in the table."""
     rows = await tx.fetch(READ_USAGE, [one.at for one in records], [one.key_id for one in records])
-    found = {row["key_id"]: OldUse(**dict(row)) for row in rows}
-    return [found.get(one.key_id) for one in records]
+    return stored_of(records, rows, "at", "key_id")
 
 
 IMPORTERS = (

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stable_id, stored_of
 
 from .config import Settings
 from .model.wallets import BadWallet, check_wallet
@@ -148,8 +148,7 @@ async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldBuyer]) -> list[Any]:
     """Return the buyers as they stand in the table."""
     rows = await tx.fetch(READ, [one.license_id for one in records])
-    found = {row["license_id"]: OldBuyer(**dict(row)) for row in rows}
-    return [found.get(one.license_id) for one in records]
+    return stored_of(records, rows, "license_id")
 
 
 IMPORTERS = (

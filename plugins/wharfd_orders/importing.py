@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql
+from wharfd import Importer, OldRow, PluginContext, Transaction, Unfit, columns_of, sql, stored_of
 
 from .config import Settings
 
@@ -101,8 +101,7 @@ async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence
 
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldBatch]) -> list[Any]:
     """Return the batches as they stand in the table."""
-    found = {row["id"]: OldBatch(**dict(row)) for row in await tx.fetch(READ, [one.id for one in records])}
-    return [found.get(one.id) for one in records]
+    return stored_of(records, await tx.fetch(READ, [one.id for one in records]), "id")
 
 
 def convert_result(row: OldRow, settings: Settings) -> OldResult:
@@ -135,8 +134,7 @@ async def read_results(
 ) -> list[Any]:
     """Return the results as they stand in the table."""
     rows = await tx.fetch(READ_RESULTS, [one.batch_id for one in records], [one.idx for one in records])
-    found = {(row["batch_id"], row["idx"]): OldResult(**dict(row)) for row in rows}
-    return [found.get((one.batch_id, one.idx)) for one in records]
+    return stored_of(records, rows, "batch_id", "idx")
 
 
 IMPORTERS = (

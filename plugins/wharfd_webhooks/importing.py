@@ -22,6 +22,7 @@ from wharfd import (
     parse_url,
     sql,
     stable_id,
+    stored_of,
 )
 
 from .config import Settings
@@ -242,8 +243,7 @@ async def read_deliveries(
 ) -> list[Any]:
     """Return the deliveries as they stand in the table."""
     rows = await tx.fetch(READ_DELIVERIES, [one.id for one in records], [one.created_at for one in records])
-    found = {row["id"]: OldDelivery(**dict(row)) for row in rows}
-    return [found.get(one.id) for one in records]
+    return stored_of(records, rows, "id")
 
 
 IMPORTERS = (

@@ -194,7 +194,7 @@ async def test_only_one_seals_while_another_is_at_it(db, audit):
 async def test_the_sealer_wakes_on_a_commit_and_looks_by_itself(db, audit, nursery):
     await add(db, Audit(db))  # by another daemon
     await nursery.start(lambda task_status: audit.run_sealer(every_seconds=3600, task_status=task_status))
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while (await counts(db))[1] < 1:
             pass
         await add(db, audit)

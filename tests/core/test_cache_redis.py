@@ -48,7 +48,7 @@ async def _hold_link(bridge, url, operation_seconds, task_status):
         await trio.sleep_forever()
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=60):
     with trio.fail_after(seconds):
         while not condition():
             await trio.sleep(0.005)

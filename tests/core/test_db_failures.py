@@ -20,7 +20,7 @@ KILL = sql("kill", "SELECT pg_terminate_backend($1, 2000)")
 
 async def settled(db):
     """Wait until the pool has mended what it had to."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while db.statistics().pools[0].used:
             await trio.lowlevel.checkpoint()
 

@@ -84,7 +84,7 @@ async def test_leftovers_of_interrupted_rebuilds_are_dropped(tables):
         async with trio.open_nursery() as nursery:
             rebuild = sql("rebuild", "REINDEX INDEX CONCURRENTLY wharfd.big_body")
             nursery.start_soon(tables.owner.execute, rebuild)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while len(await tables.fetch(names)) < 2:
                     await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()

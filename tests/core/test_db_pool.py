@@ -15,7 +15,7 @@ ONE = sql("one", "SELECT 1")
 
 
 async def until(condition):
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while not condition():
             await trio.lowlevel.checkpoint()
 

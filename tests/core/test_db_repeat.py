@@ -66,7 +66,7 @@ async def test_a_deadlock_is_repeated(counters):
 
         await counters.repeat(unit)
 
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(swap, 1, 2)
             nursery.start_soon(swap, 2, 1)

@@ -67,7 +67,7 @@ def logged():
 @asynccontextmanager
 async def running(state, logged, **options):
     embedded = EmbeddedPostgres(state, **({"bin_dir": None, "log": logged.log} | options))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery, embedded.running(nursery) as server:
             yield server
 
@@ -127,7 +127,7 @@ async def query(server, role, statement, database="wharfd"):
 
 async def until(condition):
     """Wait until the condition holds: for what happens in other processes and tells nobody."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while not condition():
             await trio.sleep(0.002)
 
@@ -248,7 +248,7 @@ async def test_a_server_that_cannot_come_back_is_tried_again(state, logged):
 @asynccontextmanager
 async def other_daemon(state):
     """Run a daemon of its own on the folder; yields the process and its server's pid."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         process = await trio.lowlevel.open_process(
             [sys.executable, "-c", DAEMON, str(state)], stdout=subprocess.PIPE
         )
@@ -367,7 +367,7 @@ async def test_a_state_folder_that_is_a_file_is_a_sentence(tmp_path, logged):
 @pytest.mark.parametrize("grown", ["PG_VERSION", "global/pg_control"])
 async def test_a_kill_while_the_data_is_made_leaves_a_clean_start(tmp_path, logged, grown):
     home = tmp_path / "postgres"
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         process = await trio.lowlevel.open_process([sys.executable, "-c", DAEMON, str(tmp_path)])
         await until(lambda: list(home.glob(f"making-*/{grown}")))
         process.kill()  # initdb goes on without its daemon

@@ -244,10 +244,10 @@ async def test_refusing_a_huge_body_does_not_tie_up_the_connection():
             await stream.send_all(
                 f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 30}\r\n\r\n".encode()
             )
-            with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):
+            with pytest.raises(trio.BrokenResourceError), trio.fail_after(60):
                 while True:
                     await stream.send_all(b"x" * 65536)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await api.server.wait_empty()
 
 
@@ -256,7 +256,7 @@ async def test_a_body_that_stops_arriving_is_408():
     async with serve_routes([post()], settings=settings) as api, await api.open() as stream:
         head = f"POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n"
         await stream.send_all(f"{head}Content-Length: 100\r\n\r\nabc".encode())
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             answer = await stream.receive_some(65536)
     assert answer.startswith(b"HTTP/1.1 408")
 
@@ -264,7 +264,7 @@ async def test_a_body_that_stops_arriving_is_408():
 async def test_who_is_nobody_does_not_get_to_send_a_body():
     async with serve_routes([post(max_body_bytes=1 << 30)]) as api, await api.open() as stream:
         await stream.send_all(f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 29}\r\n\r\n".encode())
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             answer = await stream.receive_some(65536)
     assert answer.startswith(b"HTTP/1.1 401")
 
@@ -283,7 +283,7 @@ async def test_a_write_goes_on_when_its_caller_hangs_up():
         stream = await api.open()
         head = f"POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n"
         await stream.send_all(f"{head}Content-Length: 0\r\n\r\n".encode())
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await begun.wait()
             await stream.aclose()
             hung_up.set()
@@ -305,7 +305,7 @@ async def test_a_read_is_cancelled_when_its_caller_hangs_up():
         stream = await api.open()
         head = f"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.admin_token}\r\n\r\n"
         await stream.send_all(head.encode())
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await begun.wait()
             await stream.aclose()
             await cancelled.wait()

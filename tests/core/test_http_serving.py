@@ -70,7 +70,7 @@ async def open_tls(api, context):
 
 async def read_all(stream):
     seen = b""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while piece := await stream.receive_some(65536):
             seen += piece
     return seen
@@ -78,7 +78,7 @@ async def read_all(stream):
 
 async def settled(api):
     """Wait until no connection is open on the server's side."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await api.server.wait_empty()
 
 
@@ -211,7 +211,7 @@ async def test_stopping_answers_what_is_under_way_and_takes_nothing_new():
         nursery.start_soon(ask)
         await begun.wait()
         api.server.stop()
-        with trio.fail_after(5), pytest.raises(OSError, match="all attempts"):
+        with trio.fail_after(60), pytest.raises(OSError, match="all attempts"):
             while True:
                 async with await api.open():
                     await trio.lowlevel.checkpoint()
@@ -230,7 +230,7 @@ async def test_stopping_does_not_wait_for_ever():
 
     route = Route(method="POST", path="/stuck", handler=stuck, scope=None)
     settings = HttpSettings(bind=("127.0.0.1:0",), drain_seconds=0.1)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with serve_routes([route], settings=settings) as api, await api.open() as stream:
             await stream.send_all(b"POST /stuck HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             await begun.wait()
@@ -244,7 +244,7 @@ async def test_a_caller_that_stops_reading_does_not_hold_up_the_end():
 
     route = Route(method="GET", path="/flood", handler=flood, scope=None)
     settings = HttpSettings(bind=("127.0.0.1:0",), drain_seconds=0.1, write_timeout_seconds=0.3)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with serve_routes([route], settings=settings) as api, await api.open() as stream:
             await stream.send_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
             assert await stream.receive_some(1)
@@ -259,7 +259,7 @@ async def test_more_connections_than_allowed_are_closed_at_once():
             await stream.send_all(ASK)
             assert await stream.receive_some(1)
         third = await api.open()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             try:
                 ended = await third.receive_some(1)
             except trio.BrokenResourceError:
@@ -301,7 +301,7 @@ async def test_garbage_harms_nobody_else(garbage):
         async with serve_routes([HELLO], settings=settings) as api:
             async with await api.open() as stream:
                 await stream.send_all(garbage)
-                with trio.fail_after(10):
+                with trio.fail_after(60):
                     try:
                         answer = await read_all(stream)
                     except trio.BrokenResourceError:
@@ -329,7 +329,7 @@ async def test_a_request_whose_end_can_be_read_in_two_ways_is_refused_and_nothin
         async with await api.open() as stream:
             await stream.send_all(b"POST /hello HTTP/1.1\r\nHost: x\r\n" + framing + hidden)
             answered = b""
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 async for data in stream:
                     answered += data
     assert answered.startswith(b"HTTP/1.1 400 ")

@@ -183,7 +183,7 @@ async def harness(db, tmp_path):
     await db.owner.execute(GRANT_N)
     harness = Harness(db, tmp_path / "spool")
     harness.routes.mount(ROUTE, harness, plugin="test")
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         yield harness
 
 

@@ -153,7 +153,7 @@ async def listening(*, harness=None, routes=(), sockets=None, quickly=True, **op
     if quickly:
         options.setdefault("take", harness.take)
     harness.stopped = trio.Event()
-    with trio.fail_after(15):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             harness.nursery = nursery
             harness.statistics = await nursery.start(serve)

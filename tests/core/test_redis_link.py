@@ -27,7 +27,7 @@ async def link(bridge, server):
         yield opened
 
 
-async def eventually(ask, seconds=5.0):
+async def eventually(ask, seconds=60):
     """Wait until Redis answers again."""
     with trio.fail_after(seconds):
         while True:
@@ -78,7 +78,7 @@ async def test_a_slow_server_costs_one_deadline_and_then_nothing(bridge, server)
                 nursery.start_soon(ask)
         assert refused == 200
         assert trio.current_time() - start < 5  # one after the other they would take 10 s
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while link.available:
                 await ask()
         asked = link.statistics().operations

@@ -25,7 +25,7 @@ async def test_it_pings_as_long_as_everything_moves(manager, nursery):
     with watchdog.watch("poller", lambda: reasons["poller"]), capture_logs() as logs:
         await nursery.start(watchdog.run)
         for _ in range(3):
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 assert await manager.recv(100) == b"WATCHDOG=1"
         reasons["poller"] = "has not polled for 61 s"
         while not logs:
@@ -37,7 +37,7 @@ async def test_it_pings_as_long_as_everything_moves(manager, nursery):
         assert logs[0]["event"] == "watchdog_withheld"
         assert logs[0]["stuck"] == {"poller": "has not polled for 61 s"}
         reasons["poller"] = None
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             assert await manager.recv(100) == b"WATCHDOG=1"
     assert watchdog.stuck() == {}
     assert 0 <= watchdog.lag_seconds <= watchdog.largest_lag_seconds
@@ -90,7 +90,7 @@ async def test_a_blocked_loop_is_reported_with_plugin_task_and_stack(nursery):
         await nursery.start(watchdog.run)
         async with trio.open_nursery() as inner:
             inner.start_soon(guilty, name="orders.worker")
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while "event_loop_resumed" not in [entry["event"] for entry in logs]:
                 await trio.testing.wait_all_tasks_blocked(0.02)
     nursery.cancel_scope.cancel()

@@ -75,7 +75,7 @@ async def test_the_proxy_passes_resets_and_holds_back(nursery):
 
     proxy = Proxy(dial)
     await nursery.start(proxy.run)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
             await stream.send_all(b"one")
             assert await stream.receive_some() == b"one"

@@ -82,10 +82,10 @@ def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.Ar
     )
     parser.add_argument("--version", action="version", version=f"wharfd {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    core = {command.name for command in commands.CORE}
+    without_plugins = {command.name for command in commands.CORE} - {"completion"} | {"--version"}
     for command in commands.CORE:
         _add(subparsers, command)
-    if not rest or rest[0] not in core or rest[0] == "completion":
+    if not rest or rest[0] not in without_plugins:
         for command in commands.of_plugins(commands.config_of(common)):
             _add(subparsers, command)
         _refuse_unknown(parser, rest, subparsers.choices)

@@ -6,6 +6,6 @@ is the walk over a source, the place where it is kept how far it came, and the c
 
 from __future__ import annotations
 
-from .rows import OldRow, Unfit, columns_of
+from .rows import OldRow, Unfit, columns_of, stored_of
 
-__all__ = ["OldRow", "Unfit", "columns_of"]
+__all__ = ["OldRow", "Unfit", "columns_of", "stored_of"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..errors import WharfdError
+
+if TYPE_CHECKING:
+    from ..db import Record
 
 _TRUE, _FALSE = ("t", "true", "1", "yes", "y"), ("f", "false", "0", "no", "n")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -31,6 +35,18 @@ def columns_of(records: Sequence[msgspec.Struct]) -> list[list[Any]]:
     Without a record there are no columns; a page without one is never written.
     """
     return [list(column) for column in zip(*map(msgspec.structs.astuple, records), strict=True)]
+
+
+def stored_of(records: Sequence[msgspec.Struct], rows: Iterable[Record], *key: str) -> list[Any]:
+    """Return what stands in the table for each record, as one of its own type; None where nothing does.
+
+    `rows` has the columns that the records have as fields, `key` names those by which the two are matched.
+
+    Without a record there is nothing to match; a page without one is never compared.
+    """
+    kind, identity = type(records[0]), attrgetter(*key)
+    found = {identity(one): one for one in (kind(**dict(row)) for row in rows)}
+    return [found.get(identity(one)) for one in records]
 
 
 class Unfit(WharfdError):

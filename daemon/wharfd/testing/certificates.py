@@ -16,6 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 _DAY = datetime.timedelta(days=1)
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False,
+    key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+    decipher_only=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Authority:
         self._name = _name("wharfd test authority")
         made = _builder(self._name, self._name, self._key.public_key(), _now() - _DAY, _now() + _DAY)
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        made = made.add_extension(_SIGNS_CERTIFICATES, critical=True)
         self.pem = made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
     def issue(
@@ -47,6 +53,8 @@ class Authority:
         made = _builder(subject, issuer, key.public_key(), until - 3 * _DAY, until)
         if names:
             made = made.add_extension(x509.SubjectAlternativeName([_alternative(n) for n in names]), False)
+        issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        made = made.add_extension(issued_by, critical=False)
         pem = made.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         return Pair(pem, private)
@@ -97,6 +105,7 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 

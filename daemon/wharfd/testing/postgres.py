@@ -40,10 +40,11 @@ async def _programs() -> tuple[Confinement, Binaries]:
 
 
 class Cluster:
-    """A running PostgreSQL, `dsn(database)` to reach it."""
+    """A running PostgreSQL, `dsn(database)` to reach it; `settings` replace those of a test's server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
+        self._settings = {**_SETTINGS, **settings}
         # A thread of its own: a session's fixture is made outside trio, another cluster perhaps inside.
         with ThreadPoolExecutor(1) as thread:
             self._confinement, self._binaries = thread.submit(trio.run, _programs).result()
@@ -68,7 +69,7 @@ class Cluster:
         )
         if made.returncode != 0:
             raise RuntimeError(f"PostgreSQL could not make a cluster:\n{made.stderr}")
-        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         postgres = ["-D", str(data), "-k", str(self.folder), *options]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, columns_of, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, columns_of, sql, stable_id, stored_of
 
 from ..acceptance.admission import IDENTITY_BYTES
 from ..config import Settings
@@ -175,8 +175,7 @@ async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldAccount]) -> list[Any]:
     """Return the accounts as they stand in the table."""
     rows = await tx.fetch(READ, [one.external_id for one in records], [one.source for one in records])
-    found = {row["external_id"]: OldAccount(**dict(row)) for row in rows}
-    return [found.get(one.external_id) for one in records]
+    return stored_of(records, rows, "source", "external_id")
 
 
 def convert_history(row: OldRow, settings: Settings) -> OldStep:
@@ -200,8 +199,7 @@ async def read_history(
 ) -> list[Any]:
     """Return the lines as they stand in the table."""
     rows = await tx.fetch(READ_HISTORY, [one.old_id for one in records], [one.identity for one in records])
-    found = {row["identity"]: OldStep(**dict(row)) for row in rows}
-    return [found.get(one.identity) for one in records]
+    return stored_of(records, rows, "identity")
 
 
 def convert_method(row: OldRow, settings: Settings) -> OldMethod:
@@ -227,8 +225,7 @@ async def read_methods(
         [one.type for one in records],
         [one.external_id for one in records],
     )
-    found = {(row["old_id"], row["type"], row["external_id"]): OldMethod(**dict(row)) for row in rows}
-    return [found.get((one.old_id, one.type, one.external_id)) for one in records]
+    return stored_of(records, rows, "old_id", "type", "external_id")
 
 
 ACCOUNTS = Importer(

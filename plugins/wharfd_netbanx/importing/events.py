@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Importer, OldRow, PluginContext, Transaction, columns_of, sql, stable_id
+from wharfd import Importer, OldRow, PluginContext, Transaction, columns_of, sql, stable_id, stored_of
 
 from ..acceptance.admission import IDENTITY_BYTES
 from ..config import Settings
@@ -121,8 +121,7 @@ async def write(ctx: PluginContext[Settings], tx: Transaction, records: Sequence
 async def read(ctx: PluginContext[Settings], tx: Transaction, records: Sequence[OldEvent]) -> list[Any]:
     """Return the events as they stand in the table."""
     rows = await tx.fetch(READ, [one.id for one in records], [one.received_at for one in records])
-    found = {row["id"]: OldEvent(**dict(row)) for row in rows}
-    return [found.get(one.id) for one in records]
+    return stored_of(records, rows, "id")
 
 
 EVENTS = Importer(

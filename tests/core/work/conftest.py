@@ -79,7 +79,7 @@ class Things:
         return [row[0] for row in await self.fetch("SELECT id FROM wharfd.effects ORDER BY id")]
 
 
-async def wait_for(check, seconds=10):
+async def wait_for(check, seconds=60):
     """Wait until an async condition holds, and return what it returned."""
     with trio.fail_after(seconds):
         while not (found := await check()):
@@ -140,7 +140,7 @@ class Kit:
         async with running(engine, queue, ctx, stop_seconds=stop_seconds) as runner:
             yield runner
 
-    async def settled(self, *, seconds=10):
+    async def settled(self, *, seconds=60):
         """Wait until no row is ready or running, and return how many are in which state."""
 
         async def check():

@@ -35,7 +35,7 @@ async def worker(settings, node, how, lease=1.0):
 async def read_until(process, count):
     """Wait until the process has said that it got so many jobs."""
     seen = b""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while seen.count(b"\n") < count:
             part = await process.stdout.receive_some(4096)
             assert part, "the worker ended by itself"
@@ -63,8 +63,8 @@ async def test_killed_workers_lose_nothing(kit, database_settings, how):
         second.send_signal(signal.SIGKILL)
     running = (await kit.things.states()).get("running", 0)
     async with kit.work(handle, lease_seconds=1.0, retry=PATIENT, concurrency=8) as runner:
-        assert await kit.settled(seconds=20) == {"done": 400}
-        assert runner.queue.counters.recovered == running
+        assert await kit.settled(seconds=60) == {"done": 400}
+        assert runner.queue.counters.recovered >= running  # more where the machine stalls for a lease
     if how == "commit":  # exactly once, whatever was killed
         assert await kit.things.effects() == ids
     else:  # at least once
@@ -114,7 +114,7 @@ async def test_rows_of_a_worker_killed_while_stuck_come_back_within_a_lease(kit,
     began = trio.current_time()
     async with kit.work(handle, lease_seconds=1.0):
         assert await kit.settled() == {"done": 4}
-    assert trio.current_time() - began < 30
+    assert trio.current_time() - began < 60
 
 
 async def test_cut_connections_are_ridden_out(kit, postgres, database_settings):
@@ -146,6 +146,6 @@ async def test_cut_connections_are_ridden_out(kit, postgres, database_settings):
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(cut)
-        await kit.wait_for(done, 30)
+        await kit.wait_for(done, 60)
     assert await kit.things.effects() == ids
     assert await kit.things.fetch("SELECT max(attempts) <= 5 FROM wharfd.things") == [(True,)]

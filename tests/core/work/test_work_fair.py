@@ -29,7 +29,7 @@ async def test_a_huge_key_delays_nobody_for_long(kit):
                 everybody.set()
 
     async with kit.work(handle, fair_by="owner", concurrency=10, stop_seconds=5):
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await everybody.wait()
     before = order[: len(order) - order[::-1].index(next(o for o in reversed(order) if o != "m_huge"))]
     # All hundred were served while the huge key got a small share of its ten thousand.
@@ -49,7 +49,7 @@ async def test_keys_share_evenly(kit):
             enough.set()
 
     async with kit.work(handle, fair_by="owner", concurrency=10):
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await enough.wait()
         counts = [seen[f"k{number}"] for number in range(10)]
     assert max(counts) - min(counts) <= 40

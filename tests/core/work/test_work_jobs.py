@@ -133,7 +133,7 @@ async def test_due_priority_and_bad_arguments(kit):
     await add(kit, jobs, Mail("first"), priority=1)
     await kit.db.execute(BAD)
     async with kit.running(engine, queue):
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await buried.wait()
     assert order == ["first", "second"]
     rows = await kit.things.fetch("SELECT last_error FROM wharfd.jobs WHERE state = 'buried'")

@@ -137,7 +137,7 @@ async def test_the_overview_follows_the_daemon(console):
         ctx = d.context("console")
         stream = await follow(ctx, Request())
         async with aclosing(stream.events) as events:
-            with trio.fail_after(15):
+            with trio.fail_after(60):
                 kind, first = await anext(events)
                 assert kind == "panels"
                 assert set(first) == {

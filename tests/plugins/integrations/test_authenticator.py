@@ -141,7 +141,7 @@ async def test_a_revoked_key_stops_at_once_here_and_on_the_other_daemon(node):
         assert revoked.json() == {"revoked": [key_id]}
         here = await n.api.get("/who", token=key)
         assert (here.status, "revoked" in here.json()["detail"]) == (401, True)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while (await other.api.get("/who", token=key)).status != 401:
                 await trio.lowlevel.checkpoint()
         assert (await n.api.post(f"/api/v1/keys/{key_id}/revoke")).json() == {"revoked": []}
@@ -153,7 +153,7 @@ async def test_a_gap_in_listening_forgets_everything(node, db):
         assert (await n.api.get("/who", token=made["key"])).status == 200
         looked_up, heard = n.parts.keyring.lookups, n.parts.revocations.heard
         assert await db.fetchval(KILL_LISTENERS) >= 1
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while n.parts.revocations.heard == heard:
                 await trio.lowlevel.checkpoint()
         assert (await n.api.get("/who", token=made["key"])).status == 200

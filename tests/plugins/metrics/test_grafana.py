@@ -84,7 +84,7 @@ async def test_every_query_of_the_dashboard_runs(metrics, tmp_path):
         async with trio.open_nursery() as nursery:
             process = await nursery.start(trio.run_process, command)
             try:
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     while not await scraped(ask):
                         await trio.sleep(0.2)
                 found = {query: await ask(query) for query in QUERIES}

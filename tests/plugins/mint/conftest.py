@@ -285,27 +285,27 @@ class House:
     async def delivered(self):
         return await self.fetch("SELECT * FROM wharfd.events WHERE type = 'nft.delivered' ORDER BY id")
 
-    async def until(self, check, seconds=10):
+    async def until(self, check, seconds=60):
         with trio.fail_after(seconds):
             while not (found := await check()):
                 await trio.sleep(0.01)
         return found
 
-    async def reached(self, state, license_id="NODE-AAAAA", seconds=10):
+    async def reached(self, state, license_id="NODE-AAAAA", seconds=60):
         async def check():
             mint = await self.mint(license_id)
             return mint if mint["state"] == state else None
 
         return await self.until(check, seconds)
 
-    async def at_stage(self, stage, license_id="NODE-AAAAA", seconds=10):
+    async def at_stage(self, stage, license_id="NODE-AAAAA", seconds=60):
         async def check():
             mint = await self.mint(license_id)
             return mint if mint["stage"] == stage else None
 
         return await self.until(check, seconds)
 
-    async def all_done(self, count, seconds=20):
+    async def all_done(self, count, seconds=60):
         async def check():
             row = await self.one("SELECT count(*) AS n FROM mint.intents WHERE state = 'done'")
             return row["n"] >= count

@@ -134,7 +134,7 @@ class Plugin:
     async def value(self, text, *args):
         return await self.db.fetchval(sql("test.value", text), *args)
 
-    async def worked(self, seconds=20):
+    async def worked(self, seconds=60):
         """Work the queue until nothing waits."""
         runner = self.engine.runner(self.queue, self.ctx)
         async with trio.open_nursery() as nursery:

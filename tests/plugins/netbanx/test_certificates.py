@@ -27,7 +27,7 @@ async def fetching(receiver):
 
 
 async def until_found(certificates, url):
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while (found := certificates.find(url)) is None:
             await trio.testing.wait_all_tasks_blocked(0.01)
     return found
@@ -49,7 +49,7 @@ async def test_what_is_no_certificate_is_not_kept_and_not_asked_for_again_at_onc
     async with fetching(receiver) as certificates:
         url = f"{receiver.url}/gone.pem"
         certificates.find(url)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not receiver.requests or certificates._wanted:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         assert certificates.find(url) is None
@@ -62,7 +62,7 @@ async def test_one_that_is_too_large_is_refused(receiver):
     async with fetching(receiver) as certificates:
         url = f"{receiver.url}/large.pem"
         certificates.find(url)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not receiver.requests or certificates._wanted:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         assert certificates.find(url) is None

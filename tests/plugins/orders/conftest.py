@@ -50,11 +50,11 @@ class Orders:
         assert answer.status == expect, (answer.status, answer.body)
         return answer.json()
 
-    async def finished(self, batch, seconds=20):
+    async def finished(self, batch, seconds=60):
         """Wait until a batch is announced as over."""
         return await self.wait(batch, lambda view: view["completedAt"] is not None, seconds)
 
-    async def wait(self, batch, condition, seconds=20):
+    async def wait(self, batch, condition, seconds=60):
         """Wait until a batch is as it should be."""
 
         async def look():
@@ -64,7 +64,7 @@ class Orders:
         return await until(look, seconds)
 
 
-async def until(check, seconds=20):
+async def until(check, seconds=60):
     """Ask until there is an answer."""
     with trio.fail_after(seconds):
         while not (found := await check()):

@@ -37,7 +37,7 @@ async def worker(settings, folder, config):
         stderr=subprocess.DEVNULL,
     )
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             seen = b""
             while b"ready" not in seen:
                 part = await process.stdout.receive_some(4096)

@@ -207,7 +207,6 @@ def test_a_malformed_line_costs_that_line_only():
         (b'{"clientRef":"\xff"}', "encoding"),
         (b"[1,2]", "not_an_object"),
         (b"null", "not_an_object"),
-        (b"[" * 1500, "nested_too_deeply"),
         (b'{"a":"' + b"x" * 3000 + b'"}', "row_too_long"),
         (b"clientRef,amount", "malformed"),
     ],
@@ -216,6 +215,12 @@ def test_lines_that_are_no_orders(line, code):
     for size in (100, 100_000):
         _, rows = read("jsonl", jsonl(order("a")) + line + b"\n" + jsonl(order("b")), size=size)
         assert refs(rows) == ["a", [code], "b"]
+
+
+def test_a_line_that_is_nested_too_deeply_for_any_python():
+    data = jsonl(order("a")) + b"[" * 60_000 + b"\n" + jsonl(order("b"))
+    _, rows = read("jsonl", data, size=100_000, limits=Limits(10, 65_536))
+    assert refs(rows) == ["a", ["nested_too_deeply"], "b"]
 
 
 # -- encodings ---------------------------------------------------------------------------------------------

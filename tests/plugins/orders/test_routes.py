@@ -484,7 +484,7 @@ async def test_progress_as_events(orders, kit):
         f"Authorization: Bearer {orders.d.token}\r\n\r\n".encode()
     )
     received = b""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while b"event: finished" not in received or not received.endswith(b"\n"):
             part = await stream.receive_some(65536)
             if not part:

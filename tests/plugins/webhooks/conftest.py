@@ -149,13 +149,13 @@ class House:
     async def get(self, endpoint_id):
         return (await self.fetch("SELECT * FROM webhooks.endpoints WHERE id = $1", endpoint_id))[0]
 
-    async def until(self, check, seconds=10):
+    async def until(self, check, seconds=60):
         with trio.fail_after(seconds):
             while not (found := await check()):
                 await trio.sleep(0.01)
         return found
 
-    async def settled(self, count, seconds=10):
+    async def settled(self, count, seconds=60):
         """Wait until so many deliveries are there and none is ready or running."""
 
         async def check():
@@ -166,7 +166,7 @@ class House:
 
         return await self.until(check, seconds)
 
-    async def reached(self, count, state, seconds=10):
+    async def reached(self, count, state, seconds=60):
         """Wait until so many deliveries are in a state."""
 
         async def check():

@@ -32,7 +32,7 @@ async def crash(database_settings, tmp_path, point, after):
         point,
         str(after),
     ]
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         done = await trio.run_process(command, check=False, capture_stdout=True, capture_stderr=True)
     assert done.returncode == -9, done.stderr.decode()[-2000:]
 

@@ -6,7 +6,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wharfd_webhooks.sending.shares import share
+from wharfd_webhooks.sending.shares import own_id, share
 
 
 @given(most=st.integers(1, 256), daemons=st.integers(1, 20), endpoint=st.text(max_size=20))
@@ -14,6 +14,12 @@ def test_the_shares_add_up(most, daemons, endpoint):
     parts = [share(most, daemons, place, endpoint) for place in range(daemons)]
     assert sum(parts) == max(most, daemons)
     assert max(parts) - min(parts) <= 1
+
+
+def test_a_daemon_that_comes_back_is_the_same_sender(tmp_path):
+    assert own_id(tmp_path / "one") == own_id(tmp_path / "one" / ".")
+    assert own_id(tmp_path / "one") != own_id(tmp_path / "two")
+    assert own_id(None) != own_id(None)
 
 
 async def settled(one, two, count):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -19,7 +19,7 @@ from .binaries import Binaries, other_binaries
 from .confinement import Confinement
 from .failure import failure
 from .layout import Layout, sync_folder, write_durably
-from .processes import alive, wait_all_gone, working_in
+from .processes import Found, alive, wait_all_gone, working_in
 
 _BYTES_FOR_NEW = 150 * 1024 * 1024  # what initdb writes (40 MiB) and the first write-ahead log files
 _INCLUDE = "include 'wharfd.conf'"
@@ -132,12 +132,27 @@ def configure(
 async def clear_unfinished(layout: Layout, log: structlog.stdlib.BoundLogger) -> None:
     """Remove data folders whose making was cut short, and what may still be writing to them."""
     for folder in layout.unfinished():
-        with working_in(folder) as processes:
-            for process in processes:
-                process.send(signal.SIGKILL)
-            await wait_all_gone(processes, _KILL_SECONDS)
+        while await _kill_working_in(folder):
+            pass  # initdb may have started another program just before it was killed
         await trio.to_thread.run_sync(shutil.rmtree, folder)
         log.info("embedded_postgres_unfinished_data_removed", folder=str(folder))
+
+
+async def _kill_working_in(folder: Path) -> bool:
+    """End every process that works in the folder, and tell whether there was one."""
+    with working_in(folder) as processes:
+        for process in processes:
+            process.send(signal.SIGKILL)
+        _refuse_left(await wait_all_gone(processes, _KILL_SECONDS), folder)
+        return bool(processes)
+
+
+def _refuse_left(processes: Sequence[Found], folder: Path) -> None:
+    if processes:
+        pids = ", ".join(str(process.pid) for process in processes)
+        raise EmbeddedPostgresError(
+            f"PostgreSQL processes of an earlier run do not end on {folder}: {pids}; the disk may hang"
+        )
 
 
 async def clear_the_way(layout: Layout, log: structlog.stdlib.BoundLogger) -> None:
@@ -162,12 +177,7 @@ async def clear_the_way(layout: Layout, log: structlog.stdlib.BoundLogger) -> No
             left = await wait_all_gone(processes, _PATIENCE_SECONDS if server else _KILL_SECONDS)
             for process in left:
                 process.send(signal.SIGKILL)
-            left = await wait_all_gone(left, _KILL_SECONDS)
-            if left:
-                raise EmbeddedPostgresError(
-                    f"PostgreSQL processes of an earlier run do not end on {layout.data}: "
-                    f"{', '.join(str(process.pid) for process in left)}; the disk may hang"
-                )
+            _refuse_left(await wait_all_gone(left, _KILL_SECONDS), layout.data)
     pid = _noted_pid(layout.data)
     if pid is not None and alive(pid):
         # The number went to another process since. PostgreSQL could not tell and would not start; every
