@@ -15,8 +15,7 @@ from ..model.licenses import BadLicense, check_license
 from ..model.wallets import BadWallet, check_wallet
 from ..store.buyers import Buyer
 
-# PostgreSQL keeps no zero byte.
-Text = Annotated[str, msgspec.Meta(max_length=200, pattern="^[^\\x00]*$")]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from wharfd import Packing, Secret, WharfdError, make_identity
 from wharfd_backups.engine.taking import BackupFailed, Order, take
+from wharfd_backups.model.catalogue import Changes
 from wharfd_backups.model.targets import BEFORE_GAP, LATEST, to_lsn, to_time
 from wharfd_backups.model.wal import lsn_of, segment_at
 from wharfd_backups.restoring.checks import check_all, page_checksums
@@ -171,6 +172,9 @@ async def test_a_dump_is_restored_and_what_is_not_as_it_was_counted_is_noticed(w
     entry = await world.back_up("logical")
     await insert(world, 5)
     assert entry.marker.tables["shop.orders"].rows == 2000
+    async with world.restored(LATEST, pause=True, into="mounted") as done:  # as a mount is
+        with pytest.raises(WharfdError, match="read-only"):
+            await done.scratch.ask("DROP TABLE shop.items", "wharfd")
     async with world.restored(LATEST) as done:
         assert "shop.items" in entry.marker.tables
         assert "hashed" in await as_counted(done.scratch, "wharfd", entry.marker)
@@ -184,6 +188,25 @@ async def test_a_dump_is_restored_and_what_is_not_as_it_was_counted_is_noticed(w
             marker = msgspec.structs.replace(entry.marker, tables=tables)
             with pytest.raises(Failed, match=f"shop.items {said}"):
                 await as_counted(done.scratch, "wharfd", marker)
+        # what somebody deleted since is no loss, and nothing beyond that is let pass
+        tally = entry.marker.tables["shop.items"]
+        await done.scratch.ask(
+            "DELETE FROM shop.items WHERE ctid IN (SELECT ctid FROM shop.items LIMIT 400)", "wharfd"
+        )
+        for changes in (
+            Changes({"shop.items": tally.deleted + 400}),
+            Changes({}, since=entry.marker.at + timedelta(seconds=1)),  # the statistics began anew
+        ):
+            assert "hashed" in await as_counted(done.scratch, "wharfd", entry.marker, changes)
+        for changes in (Changes({"shop.items": tally.deleted + 300}), Changes({})):
+            with pytest.raises(
+                Failed, match=f"shop.items has {tally.rows - 400} of the {tally.rows} rows it had"
+            ):
+                await as_counted(done.scratch, "wharfd", entry.marker, changes)
+        await done.scratch.ask("DROP TABLE shop.items", "wharfd")
+        tables = {**entry.marker.tables}
+        del tables["shop.items"]
+        entry = msgspec.structs.replace(entry, marker=msgspec.structs.replace(entry.marker, tables=tables))
         # a table may be gone when the audit log says that retention dropped it since it was counted
         await done.scratch.ask("DROP TABLE shop.notes", "wharfd")
         for told in ("", "CREATE SCHEMA wharfd; CREATE TABLE wharfd.audit AS " + DROPPED.format("- '1d'")):
