@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
+from typing import Any
 
 from .bench import Benches, Verdict, validate
 from .config import Configuration
+from .contracts.alerts import FIRING
 from .core_routes import CoreSources
 from .declare import Migrations
 from .doctor import examine
+from .errors import ServiceUnavailable
 from .front import Sockets
 from .health import HealthBoard
 from .intake import Intake
@@ -33,6 +37,14 @@ def own_sources(
         "api": [describe(one, secure=core.http.tls is not None) for one in sockets.api],
         "ingest": [describe(one, secure=core.ingest.tls is not None) for one in sockets.ingest],
     }
+
+    async def firing() -> Sequence[dict[str, Any]]:
+        if FIRING.name not in lives.registry.services:
+            return ()
+        try:
+            return await lives.services.get(FIRING)()
+        except ServiceUnavailable:
+            return ()
 
     async def judge() -> Verdict:
         return validate(
@@ -59,6 +71,7 @@ def own_sources(
         addresses=lambda: addresses,
         ingest=intake.figures,
         rotate=lambda dry_run: rotate_master(machinery.db, machinery.vault.masters, dry_run=dry_run),
+        alerts=firing,
         examine=lambda: examine(machinery, lives.registry, core),
         benches=benches,
         validate=judge,

@@ -25,6 +25,7 @@ _KEEP_LOG = timedelta(days=400)
 
 _NOW = sql("upkeep.now", "SELECT now()")
 _FORGET_KEYS = sql("upkeep.forget_keys", "DELETE FROM wharfd.idempotency_keys WHERE expires_at < now()")
+_FORGET_SESSIONS = sql("upkeep.forget_sessions", "DELETE FROM wharfd.ended_sessions WHERE expires_at < now()")
 _FORGET_RUNS = sql(
     "upkeep.forget_runs",
     "DELETE FROM wharfd.schedule_runs WHERE started_at < now() - interval '90 days' AND outcome <> 'running' "
@@ -86,6 +87,7 @@ async def forget_hints(ctx: Upkeep) -> None:
     log.info(
         "hints_forgotten",
         idempotency_keys=await machinery.db.execute(_FORGET_KEYS),
+        sessions=await machinery.db.execute(_FORGET_SESSIONS),
         budgets=await machinery.limits.prune(),
         schedule_runs=await machinery.db.execute(_FORGET_RUNS),
         jobs=await machinery.db.execute(_FORGET_JOBS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from wharfd import (
     Metric,
     Migrations,
     PluginContext,
+    Provides,
     RetentionRule,
     Retry,
     Route,
@@ -22,7 +24,7 @@ from wharfd import (
     WorkQueue,
     hookimpl,
 )
-from wharfd.contracts.alerts import AlertFired, AlertResolved
+from wharfd.contracts.alerts import FIRING, AlertFired, AlertResolved
 
 from . import channels, commands, console, evaluating, routes, rules, upkeep
 from .config import Settings
@@ -81,6 +83,12 @@ def register_schedules(settings: Settings) -> list[Schedule]:
     tidy = Schedule(name="tidy", handler=upkeep.tidy, every=timedelta(minutes=10), jitter_seconds=30)
     beat = Schedule(name="heartbeat", handler=channels.beat, every=timedelta(minutes=1), timeout_seconds=45)
     return [tidy, beat] if settings.heartbeat_url is not None else [tidy]
+
+
+@hookimpl
+def register_services(settings: Settings) -> list[Provides]:
+    """What fires, for the daemon's own status."""
+    return [Provides(FIRING, lambda ctx: partial(routes.find_open, ctx))]
 
 
 @hookimpl

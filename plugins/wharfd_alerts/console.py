@@ -43,8 +43,7 @@ def _firing(request: Request, rows: list[dict[str, Any]]) -> Html:
     cells = [
         (
             _severity(one),
-            _rule(one),
-            code(one["key"]),
+            _what(one),
             join((tag("div", one["message"]), tag("div", one["runbook"] or "", class_="soft"))),
             join((moment(one["fired_at"]), badge("silenced") if one["silenced"] else ""), " "),
             one["acknowledged_by"] or "–",
@@ -52,7 +51,7 @@ def _firing(request: Request, rows: list[dict[str, Any]]) -> Html:
         )
         for one in rows
     ]
-    columns = ["Severity", "Rule", "Key", Column("Message", wide=True), "Since", "Acknowledged", ""]
+    columns = ["Severity", "Rule", Column("Message", wide=True), "Since", "Acknowledged", ""]
     nothing = empty("Nothing fires", "Every rule finds things as they should be.")
     return table("Firing alerts", columns, cells, nothing=nothing)
 
@@ -98,19 +97,23 @@ def _history(rows: list[dict[str, Any]]) -> Html:
             moment(one["started_at"]),
             badge(one["status"]),
             _severity(one),
-            _rule(one),
-            code(one["key"]),
+            _what(one),
             one["message"],
             moment(one["resolved_at"]),
         )
         for one in rows
     ]
-    columns = ["Began", "Status", "Severity", "Rule", "Key", Column("Message", wide=True), "Resolved"]
+    columns = ["Began", "Status", "Severity", "Rule", Column("Message", wide=True), "Resolved"]
     return table("Past alerts", columns, cells, nothing="Nothing has fired yet")
 
 
 def _severity(one: dict[str, Any]) -> Html:
     return badge(one["severity"], _TONES.get(one["severity"], "plain"))
+
+
+def _what(one: dict[str, Any]) -> Html:
+    """Return the rule, and what it found wrong where there are several such."""
+    return join((tag("div", _rule(one)), tag("div", code(one["key"])) if one["key"] else ""))
 
 
 def _rule(one: dict[str, Any]) -> str:

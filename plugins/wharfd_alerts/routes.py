@@ -64,14 +64,17 @@ class NewSilence(msgspec.Struct, forbid_unknown_fields=True):
 
 async def list_open(ctx: Ctx, request: Request) -> dict[str, Any]:
     """List what fires, the worst first."""
-    rows = await listing.open_alerts(ctx.db, pending=request.query.pending)
+    return {"items": await find_open(ctx, pending=request.query.pending)}
+
+
+async def find_open(ctx: Ctx, *, pending: bool = False) -> list[dict[str, Any]]:
+    """Return what fires as the API shows it, the worst first; with `pending` also what may fire soon."""
+    rows = await listing.open_alerts(ctx.db, pending=pending)
     silences = await store.silences(ctx.db)
-    return {
-        "items": [
-            store.shown(row) | {"silenced": silenced(silences, row["plugin"], row["rule"], row["key"])}
-            for row in rows
-        ]
-    }
+    return [
+        store.shown(row) | {"silenced": silenced(silences, row["plugin"], row["rule"], row["key"])}
+        for row in rows
+    ]
 
 
 async def list_history(ctx: Ctx, request: Request) -> Page[dict[str, Any]]:

@@ -128,7 +128,7 @@ async def _run(ctx: Any, request: Request, run: str) -> Html:
     known = facts(
         [
             ("State", badge(_outcome(one))),
-            ("Step", one["step"] or "–"),
+            ("Step", one["step"] if one["state"] == "running" else "–"),
             ("Reason", one["reason"]),
             ("By", one["actor"]),
             ("Asked", moment(one["asked_at"])),

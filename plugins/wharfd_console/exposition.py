@@ -12,10 +12,11 @@ _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 ANSWERS = "wharfd_ingest_answers_total"
 ANSWER_SECONDS = "wharfd_ingest_answer_seconds_bucket"
 REQUESTS = "wharfd_http_requests_total"
+REQUEST_SECONDS = "wharfd_http_request_seconds_bucket"
 SENDS = "wharfd_webhooks_attempts_total"
 LAG = "wharfd_loop_lag_seconds"
 MEMORY = "process_resident_memory_bytes"
-_WANTED = (ANSWERS, ANSWER_SECONDS, REQUESTS, SENDS, LAG, MEMORY)
+_WANTED = (ANSWERS, ANSWER_SECONDS, REQUESTS, REQUEST_SECONDS, SENDS, LAG, MEMORY)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Reading:
     lag: float = 0.0
     memory: float = 0.0
     answer_buckets: Mapping[float, float] = field(default_factory=dict)
+    request_buckets: Mapping[float, float] = field(default_factory=dict)
 
 
 def read(text: str, mounted: Set[str] = frozenset()) -> Reading:
@@ -38,8 +40,8 @@ def read(text: str, mounted: Set[str] = frozenset()) -> Reading:
 
     Webhooks come in at the ingest listener, and at the API on the `mounted` paths; both are counted.
     """
-    sums = {field.name: 0.0 for field in fields(Reading) if field.name != "answer_buckets"}
-    buckets: dict[float, float] = {}
+    sums = {field.name: 0.0 for field in fields(Reading) if not field.name.endswith("_buckets")}
+    buckets: dict[str, dict[float, float]] = {ANSWER_SECONDS: {}, REQUEST_SECONDS: {}}
     for name, labels, value in _samples(text.splitlines()):
         status = labels.get("status", "")
         if name == ANSWERS or (
@@ -49,14 +51,14 @@ def read(text: str, mounted: Set[str] = frozenset()) -> Reading:
         if name == REQUESTS:
             sums["requests"] += value
             sums["errors"] += value if status.startswith("5") else 0.0
-        elif name == ANSWER_SECONDS:
+        elif name in buckets:
             bound = float(labels["le"])
-            buckets[bound] = buckets.get(bound, 0.0) + value
+            buckets[name][bound] = buckets[name].get(bound, 0.0) + value
         elif name == SENDS:
             sums["delivered" if labels.get("outcome") == "2xx" else "undelivered"] += value
         elif name in (LAG, MEMORY):
             sums["lag" if name == LAG else "memory"] = value
-    return Reading(**sums, answer_buckets=buckets)
+    return Reading(**sums, answer_buckets=buckets[ANSWER_SECONDS], request_buckets=buckets[REQUEST_SECONDS])
 
 
 def _samples(lines: Iterable[str]) -> Iterable[tuple[str, dict[str, str], float]]:

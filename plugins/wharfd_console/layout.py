@@ -126,10 +126,14 @@ def _document(title: str, label: str, body: Html, status: int) -> Reply:
 def _side(frame: Frame, current: str) -> Html:
     brand = link(join((mark(), tag("strong", "wharfd"), _label(frame.label))), "/console", class_="brand")
     opener = tag("button", "Menu", class_="button menu", type="button", id="menu", aria_expanded="false")
-    groups = [tag("ul", *(_entry(page, current) for page in pages)) for pages in (_house(frame)[:1],)]
+    first, groups = [_entry(page, current) for page in _house(frame)[:1]], []
     for plugin in dict.fromkeys(plugin for plugin, _ in frame.pages if plugin != _HOUSE):
-        pages = [page for name, page in frame.pages if name == plugin]
-        groups.append(_group(plugin.replace("_", " "), pages, current))
+        pages, name = [page for owner, page in frame.pages if owner == plugin], plugin.replace("_", " ")
+        if len(pages) > 1:
+            groups.append(_group(name, pages, current))
+        else:
+            first.append(_alone(name, pages[0], current))
+    groups.insert(0, tag("ul", *first))
     groups.append(_group("daemon", _house(frame)[1:], current))
     who = tag(
         "div",
@@ -141,7 +145,7 @@ def _side(frame: Frame, current: str) -> Html:
         tag("button", "Sign out", class_="button quiet", type="button", id="leave"),
         class_="foot",
     )
-    nav = tag("nav", *groups, who, id="nav", aria_label="Pages")
+    nav = tag("nav", tag("div", *groups, class_="pages"), who, id="nav", aria_label="Pages")
     return tag("header", tag("div", brand, opener, class_="top"), nav, class_="side")
 
 
@@ -153,9 +157,16 @@ def _group(name: str, pages: Sequence[ConsolePage], current: str) -> Html:
     return join((tag("h2", name), tag("ul", *(_entry(page, current) for page in pages))))
 
 
-def _entry(page: ConsolePage, current: str) -> Html:
+def _alone(name: str, page: ConsolePage, current: str) -> Html:
+    """Return the only page of a plugin, which stands without a heading: Alerts, Orders: batches."""
+    title = page.title if page.title.lower() == name else f"{name.capitalize()}: {page.title.lower()}"
+    return _entry(page, current, title)
+
+
+def _entry(page: ConsolePage, current: str, title: str = "") -> Html:
     here = "page" if page.path == current else None
-    return tag("li", link(join((icon(page.icon), page.title)), address_of(page), aria_current=here))
+    words = join((icon(page.icon), title or page.title))
+    return tag("li", link(words, address_of(page), aria_current=here))
 
 
 def _label(label: str) -> Html:

@@ -33,6 +33,8 @@ class Sample:
     answer_p99: float | None = None
     requests: float | None = None
     errors: float | None = None
+    request_p50: float | None = None
+    request_p99: float | None = None
     delivered: float | None = None
     undelivered: float | None = None
     backlog: float | None = None
@@ -150,14 +152,18 @@ class Sampler:
         self._reading, self._read_at = now, at
         rates: dict[str, float] = {}
         answers: dict[float, float] = {}
+        requests: dict[float, float] = {}
         if before is not None and seconds > 0:
             for name in _RATES:
                 rates[name] = max(0.0, getattr(now, name) - getattr(before, name)) / seconds
             answers = between(before.answer_buckets, now.answer_buckets)
+            requests = between(before.request_buckets, now.request_buckets)
         return Sample(
             **rates,
             answer_p50=quantile(answers, 0.5),
             answer_p99=quantile(answers, 0.99),
+            request_p50=quantile(requests, 0.5),
+            request_p99=quantile(requests, 0.99),
             backlog=self.survey.backlog,
             buried=self.survey.buried,
             pool=self.survey.pool,

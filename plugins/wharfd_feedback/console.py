@@ -103,7 +103,7 @@ async def _insight(ctx: Any, request: Request, insight: str) -> Html:
             figure("Comments", number(stats["total_comments"])),
             figure("Flags", number(stats["total_flags"]), tone="warn" if stats["total_flags"] else "plain"),
         ),
-        chart("stars", "Ratings from 1 to 5", [Series("ratings", stars)], kind="bar"),
+        chart("stars", "Ratings", [Series("ratings", stars)], kind="bar", names=("1", "2", "3", "4", "5")),
         card(
             f"Comments on {insight}",
             table("Comments", columns, rows, nothing="Nobody has written anything"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from wharfd import ConsolePage, Request
 from wharfd.contracts.console import ask, wanted, within
@@ -19,6 +19,7 @@ from wharfd.contracts.html import (
     code,
     facts,
     field,
+    form,
     join,
     link,
     moment,
@@ -30,11 +31,14 @@ from wharfd.contracts.html import (
     tag,
 )
 
+from .routes.integration_shapes import Type
+
 KEYS = "/console/integrations/keys"
 INTEGRATIONS = "/console/integrations/list"
 _API = "/api/v1/integrations"
 _ONE = _API + "/{id}"
 _WRITE = "integrations:write"
+_TYPES = get_args(Type)
 _STATUSES = ("", "active", "pending", "suspended", "inactive")
 
 
@@ -42,14 +46,33 @@ async def render_keys(ctx: Any, request: Request) -> Html:
     """List the keys, those that work before those that ended."""
     owner, ended = wanted(request, "owner"), wanted(request, "ended")
     page = await ask(ctx, request, "/api/v1/keys", owner=owner, ended=ended, cursor=wanted(request, "cursor"))
-    form = search(
+    filters = search(
         KEYS,
         field("Owner", "owner", owner),
         choice("Show", "ended", [("", "keys that work"), ("true", "ended ones too")], ended),
     )
-    listed = _key_table(request, page["items"], "No key yet; make one with wharfd keys create")
+    listed = _key_table(request, page["items"], "No key yet")
     more = pager(KEYS, page.get("next_cursor"), owner=owner, ended=ended)
-    return card("API keys", form, listed, more, note="A key’s secret is shown once, when it is made.")
+    keys = card("API keys", filters, listed, more)
+    return stack(keys, _new_key(request))
+
+
+def _new_key(request: Request) -> Html:
+    """Return the form that makes a key; nothing for whoever may not."""
+    made = form(
+        request.identity,
+        "keys:write",
+        "Make the key",
+        "/api/v1/keys",
+        field("Name", "name", kind="text", hint="what it is for", required=True),
+        field("Owner", "owner", kind="text", hint="whose rows it sees", required=True),
+        field("Scopes", "scopes", kind="words", hint="orders:read orders:write", required=True),
+        field("Requests a minute", "rate_per_minute", kind="number", hint="no limit"),
+        field("Only from", "allow_list", kind="words", hint="203.0.113.0/24"),
+        shows=("key", "secret"),
+    )
+    note = "The key is shown once, when it is made. A scope is area:verb, area:* or *."
+    return card("New key", made, note=note) if made else made
 
 
 def _key_table(request: Request, keys: Iterable[dict[str, Any]], nothing: str) -> Html:
@@ -100,7 +123,7 @@ async def render_integrations(ctx: Any, request: Request) -> Html:
         return await _integration(ctx, request, chosen)
     status = wanted(request, "status")
     page = await ask(ctx, request, _API, status=status, cursor=wanted(request, "cursor"))
-    form = search(
+    filters = search(
         INTEGRATIONS, choice("Status", "status", [(one, one or "any") for one in _STATUSES], status)
     )
     rows = [
@@ -121,9 +144,28 @@ async def render_integrations(ctx: Any, request: Request) -> Html:
         "Integrations",
         [*columns, Column("Uses", right=True), ""],
         rows,
-        nothing="No integration matches; make one with POST /api/v1/integrations",
+        nothing="No integration matches",
     )
-    return card("Integrations", form, listed, pager(INTEGRATIONS, page.get("next_cursor"), status=status))
+    every = card("Integrations", filters, listed, pager(INTEGRATIONS, page.get("next_cursor"), status=status))
+    return stack(every, _new_integration(request))
+
+
+def _new_integration(request: Request) -> Html:
+    """Return the form that makes an integration; nothing for whoever may not."""
+    made = form(
+        request.identity,
+        _WRITE,
+        "Make the integration",
+        _API,
+        field("Name", "name", kind="text", hint="Shop", required=True),
+        choice("Type", "type", [(one, one.replace("_", " ")) for one in _TYPES], "custom"),
+        field("Owner", "owner", kind="text", hint="whose rows it sees", required=True),
+        field("Scopes", "scopes", kind="words", hint="as the configuration says"),
+        field("Webhook", "webhookUrl", kind="text", hint="https://…"),
+        shows=("apiKey", "apiSecret", "webhookSecret"),
+    )
+    note = "Its key and secret are shown once, when it is made; it works when it is activated."
+    return card("New integration", made, note=note) if made else made
 
 
 async def _integration(ctx: Any, request: Request, chosen: str) -> Html:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -32,7 +31,7 @@ class OtlpSink:
         headers = {"Content-Type": "application/json"}
         headers |= {name: value.reveal() for name, value in self._settings.headers.items()}
         answer = await self._ctx.http.request(
-            "POST", self._settings.url, headers=list(headers.items()), body=encode(points),
+            "POST", self._settings.url, headers=list(headers.items()), body=encode(points, self._ctx.node),
             deadline=self._settings.timeout.total_seconds(), policy=self._policy,
         )  # fmt: skip
         if not 200 <= answer.status < 300:
@@ -60,7 +59,7 @@ def _rejected(body: bytes) -> int:
     return int(partial.rejected_data_points) if partial is not None else 0
 
 
-def encode(points: Iterable[MetricPoint]) -> bytes:
+def encode(points: Iterable[MetricPoint], node: str) -> bytes:
     """Return an ExportMetricsServiceRequest in JSON."""
     metrics: dict[str, dict[str, Any]] = {}
     for point in points:
@@ -74,7 +73,7 @@ def encode(points: Iterable[MetricPoint]) -> bytes:
         if counter:
             data["startTimeUnixNano"] = _nanoseconds(point.since)
         metric["sum" if counter else "gauge"]["dataPoints"].append(data)
-    resource = {"service.name": "wharfd", "service.instance.id": socket.gethostname()}
+    resource = {"service.name": "wharfd", "service.instance.id": node}
     scope = {"scope": {"name": "wharfd.metrics"}, "metrics": list(metrics.values())}
     document = {"resource": {"attributes": _attributes(resource)}, "scopeMetrics": [scope]}
     return msgspec.json.encode({"resourceMetrics": [document]})

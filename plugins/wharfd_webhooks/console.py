@@ -37,6 +37,7 @@ DELIVERIES = "/console/webhooks/deliveries"
 _ONE = "/api/v1/deliveries/{id}"
 _LINEAGE = "/api/v1/lineage/{id}"
 _WRITE = "webhooks:write"
+_OPEN = ("pending", "retrying", "parked")
 _STATUSES = ("", "pending", "retrying", "delivered", "failed", "parked", "cancelled")
 
 
@@ -239,7 +240,9 @@ async def _delivery(ctx: Any, request: Request, delivery: str) -> Html:
                 within(_ONE + "/cancel", id=delivery),
                 confirm="Give this delivery up?",
                 look="bad",
-            ),
+            )
+            if one["status"] in _OPEN
+            else "",
         )
     )
     return stack(

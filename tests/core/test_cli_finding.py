@@ -56,6 +56,13 @@ def test_without_any_configuration_the_commands_of_every_installed_plugin_are_th
     assert "no wharfd answers" in capsys.readouterr().err
 
 
+def test_a_port_that_the_daemon_chose_has_to_be_told(tmp_path, capsys):
+    config = tmp_path / "wharfd.toml"
+    config.write_text('[http]\nbind = "127.0.0.1:0"\n')
+    assert main(["status", "--config", str(config), "--state-dir", str(tmp_path)]) == 69
+    assert "give its address with --url" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("word", "hint"), [("mint", "(a plugin's commands are there when"), ("kyes", "did you mean 'keys'?")]
 )

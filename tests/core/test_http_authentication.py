@@ -217,8 +217,8 @@ def test_a_guess_is_compared_in_constant_time_whatever_its_length(tmp_path, monk
     assert compared == [(32, 32)] * 2
 
 
-async def test_a_session_reads_by_cookie_and_writes_with_the_csrf_token():
-    async with serve_routes(ROUTES) as api:
+async def test_a_session_reads_by_cookie_and_writes_with_the_csrf_token(db, tmp_path):
+    async with serve_routes(ROUTES, db=db, state_dir=tmp_path) as api:
         begun = await sign_in(api)
         assert begun.status == 201
         cookie = begun.headers["set-cookie"]
@@ -241,16 +241,22 @@ async def test_a_session_reads_by_cookie_and_writes_with_the_csrf_token():
         assert (await api.get("/read", token=None, headers=with_cookie)).status == 401
         other = {"Cookie": (await sign_in(api)).headers["set-cookie"].partition(";")[0]}
         assert (await api.get("/read", token=None, headers=other)).status == 200
+    # Nor at another daemon, or at this one after a restart.
+    async with serve_routes(ROUTES, db=db, state_dir=tmp_path) as api:
+        assert (await api.get("/read", token=None, headers=with_cookie)).status == 401
+        told = await api.get("/api/v1/session", token=None, headers=with_cookie)
+        assert told.status == 401, told.body
+        assert (await api.get("/read", token=None, headers=other)).status == 200
 
 
-async def test_a_session_ends_with_its_token_its_time_and_any_change(tmp_path):
+async def test_a_session_ends_with_its_token_its_time_and_any_change(db, tmp_path):
     settings = HttpSettings(bind=("127.0.0.1:0",), session_seconds=0)
-    async with serve_routes(ROUTES, state_dir=tmp_path, settings=settings) as api:
+    async with serve_routes(ROUTES, db=db, state_dir=tmp_path, settings=settings) as api:
         over = (await api.post("/api/v1/session", {"token": api.admin_token}, token=None)).headers[
             "set-cookie"
         ]
         assert (await api.get("/read", token=None, headers={"Cookie": over.partition(";")[0]})).status == 401
-    async with serve_routes(ROUTES, state_dir=tmp_path) as api:
+    async with serve_routes(ROUTES, db=db, state_dir=tmp_path) as api:
         cookie = (await api.post("/api/v1/session", {"token": api.admin_token}, token=None)).headers[
             "set-cookie"
         ]

@@ -1,8 +1,9 @@
-"""The package of the docs can be imported, as if it were installed."""
+"""The package of the docs can be imported, as if it were installed, and so can the plugin that their blocks make."""
 
 import sys
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "wharfd-loyalty"
-if str(EXAMPLE) not in sys.path:
-    sys.path.append(str(EXAMPLE))
+for folder in (EXAMPLE, Path(__file__).parent):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -110,7 +110,9 @@ class Client:
             )
         except (OSError, http.client.HTTPException) as error:
             raise ClientError(
-                f"no wharfd answers at {self.url} ({error}); start it with: wharfd run"
+                "the API listens on a port it chose itself ([http] bind has 0); give its address with --url"
+                if self._parts.port == 0
+                else f"no wharfd answers at {self.url} ({error}); start it with: wharfd run"
             ) from None
         finally:
             connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,9 +28,22 @@ COLOURS = {
 }
 
 _PIPED_WIDTH = 1000
+# Names, errors and bodies come from outside: nothing in them may steer a terminal or turn its text around.
+_STEERING = {
+    number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    for number in (
+        *(n for n in range(0x20) if n not in (0x09, 0x0A)),
+        *range(0x7F, 0xA0),
+        *range(0x200B, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
 _LONG = frozenset(
     {"reason", "said", "last_error", "lastError", "found", "hint", "detail", "message", "error"}
 )
+_HUMP = re.compile(r"(?<=[a-z])[A-Z]")
+_MOMENT = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z$")
 
 
 class Output:
@@ -60,7 +74,7 @@ class Output:
     def line(self, text: str = "") -> None:
         """Print a line for people; nothing when JSON was asked for."""
         if not self.as_json:
-            self._console.print(Text(text))
+            self._console.print(Text(_plain(text)))
 
     def table(
         self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "nothing"
@@ -74,7 +88,7 @@ class Output:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.replace("_", " "), no_wrap=column not in _LONG, overflow="fold")
+            table.add_column(_heading(column), no_wrap=column not in _LONG, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(row.get(column)) for column in columns))
         self._console.print(table)
@@ -89,17 +103,34 @@ class Output:
             self._console.print(Text(f"{name:<{width}}  ").append(_cell(value)))
 
 
+def _heading(column: str) -> str:
+    return _HUMP.sub(lambda found: f" {found[0].lower()}", column).replace("_", " ")
+
+
 def _cell(value: Any) -> Text:
-    if value is None:
-        return Text("-", style="dim")
+    text = _plain(_words(value))
+    return Text(text, style="dim" if text == "-" else COLOURS.get(text, ""))
+
+
+def _words(value: Any) -> str:
+    """Return a value as a person reads it; `--json` has it exactly."""
+    if value is None or value in ([], {}, ""):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return Text(f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}")
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return Text("; ".join(value)) if value else Text("-", style="dim")
-    text = str(value) if not isinstance(value, dict | list) else msgspec.json.encode(value).decode()
-    return Text(text, style=COLOURS.get(text, ""))
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    if isinstance(value, list):
+        return ", ".join(_words(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+    return _MOMENT.sub(r"\1 \2", str(value))
+
+
+def _plain(text: str) -> str:
+    return text.translate(_STEERING)
 
 
 def complain(message: str) -> None:
     """Print an error for people on stderr."""
-    sys.stderr.write(f"wharfd: {message}\n")
+    sys.stderr.write(f"wharfd: {_plain(message)}\n")

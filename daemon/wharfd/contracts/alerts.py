@@ -1,11 +1,16 @@
-"""Alerts as events: what the alerts plugin publishes when something fires and when it is over."""
+"""Alerts as events and as a service: what an alerts plugin publishes, and what fires at the moment."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .events import Event
+from .services import ServiceKey
+
+# What fires, the worst first, as the API shows it; `GET /api/performance/status` and the console ask for it.
+FIRING: ServiceKey[Callable[[], Awaitable[Sequence[dict[str, Any]]]]] = ServiceKey("firing_alerts")
 
 
 class AlertEvent(Event, frozen=True, kw_only=True):

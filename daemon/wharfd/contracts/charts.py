@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .html import Html, escape, join, number, tag
+from .html import Html, join, number, tag
 
 WIDTH, HEIGHT = 600.0, 160.0
 _STEPS = (1.0, 2.0, 4.0, 5.0, 10.0)
@@ -36,20 +36,21 @@ def chart(
     span: str = "",
     kind: str = "area",
     ceiling: float | None = None,
+    names: Sequence[str] = (),
 ) -> Html:
     """Return a chart with axes, legend and the latest values. `key` is unique on the page.
 
     `span` says how far back the left edge lies, such as "10 min"; `kind` is area, line or bar. The scale
-    begins at 0 and ends at a round number, or at `ceiling`.
+    begins at 0 and ends at a round number, or at `ceiling`. With `names`, one for each value, the values are
+    no course of time: each name stands under its bar.
     """
     known = [value for one in series for value in one.values if value is not None]
     top = ceiling if ceiling is not None else round_up(max(known, default=0.0))
-    last = ", ".join(f"{one.name} {_latest(one, show)}" for one in series)
-    highest = f"highest {show(max(known))}" if known else "no values yet"
+    told = _described(series, known, show, names)
     drawing = tag(
         "svg",
         tag("title", title, id=f"{key}-title"),
-        tag("desc", f"now: {last}; {highest}", id=f"{key}-desc"),
+        tag("desc", told, id=f"{key}-desc"),
         *(_level(HEIGHT * share) for share in (0.0, 0.5, 1.0)),
         *(_draw(one, top, kind) for one in reversed(series)),  # the first one on top
         viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
@@ -60,13 +61,22 @@ def chart(
     ticks = tag(
         "div", *(tag("span", show(top * s)) for s in (1.0, 0.5, 0.0)), class_="ticks", aria_hidden="true"
     )
+    below = names or (span and f"−{span}", "now")
     times = tag(
-        "div", tag("span", span and f"−{span}"), tag("span", "now"), class_="times", aria_hidden="true"
+        "div",
+        *(tag("span", name) for name in below),
+        class_="times names" if names else "times",
+        aria_hidden="true",
     )
     legend = tag(
         "ul",
         *(
-            tag("li", tag("i", class_=f"key c{one.colour}"), f"{one.name} ", tag("b", _latest(one, show)))
+            tag(
+                "li",
+                tag("i", class_=f"key c{one.colour}"),
+                f"{one.name} ",
+                "" if names else tag("b", _latest(one, show)),
+            )
             for one in series
         ),
         class_="legend",
@@ -101,6 +111,19 @@ def round_up(value: float) -> float:
     return next((step * power for step in _STEPS if step * power >= value * (1 - 1e-9)), 10 * power)
 
 
+def _described(
+    series: Sequence[Series], known: Sequence[float], show: Callable[[float], str], names: Sequence[str]
+) -> str:
+    """What the drawing shows, for whoever does not see it."""
+    if not known:
+        return "no values yet"
+    if names:
+        pairs = ((name, value) for one in series for name, value in zip(names, one.values, strict=True))
+        return ", ".join(f"{name}: {'–' if value is None else show(value)}" for name, value in pairs)
+    last = ", ".join(f"{one.name} {_latest(one, show)}" for one in series)
+    return f"now: {last}; highest {show(max(known))}"
+
+
 def _latest(one: Series, show: Callable[[float], str]) -> str:
     value = one.values[-1] if one.values else None
     return "–" if value is None else show(value)
@@ -115,8 +138,14 @@ def _draw(one: Series, top: float, kind: str) -> Html:
     if kind == "bar":
         return tag("path", d=_bars(one.values, top), class_=f"bar {colour}")
     runs = _runs(one.values, top)
-    lines = " ".join("M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in run) for run in runs)
-    line = tag("path", d=lines, class_=f"line {colour}") if lines else escape("")
+    lines = " ".join("M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in run) for run in runs if len(run) > 1)
+    points = " ".join(f"M{run[0][0]:.1f},{run[0][1]:.1f} h0" for run in runs if len(run) == 1)
+    line = join(
+        (
+            tag("path", d=lines, class_=f"line {colour}") if lines else "",
+            tag("path", d=points, class_=f"line point {colour}") if points else "",
+        )
+    )
     if kind != "area" or not lines:
         return line
     areas = " ".join(
@@ -124,6 +153,7 @@ def _draw(one: Series, top: float, kind: str) -> Html:
         + " L".join(f"{x:.1f},{y:.1f}" for x, y in run)
         + f" L{run[-1][0]:.1f},{HEIGHT:.0f} Z"
         for run in runs
+        if len(run) > 1
     )
     return join((tag("path", d=areas, class_=f"area {colour}"), line))
 
@@ -141,7 +171,7 @@ def _runs(values: Values, top: float) -> list[list[tuple[float, float]]]:
             runs.append([])
         broken = False
         runs[-1].append((position * step, _height(value, top)))
-    return [run if len(run) > 1 else [run[0], (run[0][0] + 1, run[0][1])] for run in runs]
+    return runs
 
 
 def _bars(values: Values, top: float) -> str:

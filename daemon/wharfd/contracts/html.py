@@ -189,11 +189,17 @@ class Column:
 def table(
     label: str, columns: Sequence[object], rows: Iterable[Sequence[object]], *, nothing: object = ""
 ) -> Html:
-    """Return a table that scrolls by itself on a small screen; without rows `nothing` is shown instead."""
+    """Return a table; on a phone each row becomes a card. Without rows `nothing` is shown instead."""
     shape = [one if isinstance(one, Column) else Column(str(one)) for one in columns]
     classes = [" ".join(n for n, on in (("right", c.right), ("wide", c.wide)) if on) or None for c in shape]
     body = [
-        tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(row, classes, strict=True)))
+        tag(
+            "tr",
+            *(
+                tag("td", cell, class_=kind, data_label=column.title or None)
+                for cell, kind, column in zip(row, classes, shape, strict=True)
+            ),
+        )
         for row in rows
     ]
     if not body:
@@ -327,11 +333,12 @@ def form(
     body: Mapping[str, Any] | None = None,
     confirm: str = "",
     then: str = "",
+    shows: Sequence[str] = (),
 ) -> Html:
     """Return fields under a button that POSTs them to one of the API's own endpoints, as `action` would.
 
-    What is filled in joins `body` under the fields' names, a number as a number; an empty field is left out.
-    It is never part of an address, also where the script does not run.
+    What is filled in joins `body` under the fields' names, a number as a number, the words of a `words` field
+    as a list; an empty field is left out. It is never part of an address, also where the script does not run.
     """
     if not identity.may(scope):
         return Html("")
@@ -348,16 +355,18 @@ def form(
         data_body=None if body is None else json.dumps(dict(body)),
         data_confirm=confirm or None,
         data_then=then or None,
+        data_shows=" ".join(shows) or None,
     )
 
 
 def field(
     label: str, name: str, value: object = "", *, kind: str = "search", hint: str = "", required: bool = False
 ) -> Html:
-    """Return a labelled input for `search` and `form`; `kind` is as in HTML: text, number, password."""
+    """Return a labelled input for `search` and `form`; `kind` is text, search, number, password or words."""
     box = tag(
         "input",
-        type=kind,
+        type="text" if kind == "words" else kind,
+        data_kind="words" if kind == "words" else None,
         name=name,
         value=value or None,
         placeholder=hint or None,

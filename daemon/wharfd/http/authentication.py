@@ -96,7 +96,7 @@ class Authentication:
         bearer = presented.bearer
         if bearer is None:
             session = self._session(presented.headers)
-            if session is not None:
+            if session is not None and not await self.sessions.is_ended(session):
                 return self._by_session(presented, session)
             if not any(name in presented.headers for name in _SIGNING_FIELDS):
                 return NOBODY

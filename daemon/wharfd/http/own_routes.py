@@ -98,7 +98,7 @@ def own_routes(
         session = authentication.session_of(request.headers)
         if session is None:
             raise NotFound("there is no session to end")
-        authentication.sessions.end(session)
+        await authentication.sessions.end(session)
         return Reply(204, None, {"Set-Cookie": authentication.sessions.end_cookie(secure=request.secure)})
 
     def bind(route: Route, *, signed_in: bool = False) -> BoundRoute:

@@ -74,7 +74,7 @@ class HttpServer:
         self.authentication = Authentication(
             admin=admin,
             operator=TokenFile(state_dir / "operator.token", log),
-            sessions=Sessions(signer, seconds=settings.session_seconds, now=now),
+            sessions=Sessions(signer, db, seconds=settings.session_seconds, now=now),
             authenticator=authenticator,
             log=log,
         )

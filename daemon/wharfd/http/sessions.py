@@ -1,8 +1,9 @@
 """Browser sessions: a signed cookie, made from the admin or operator token, with a CSRF token for writes.
 
-Nothing is stored: a session ends when it expires, when somebody signs out, or when the token it was made from
-is replaced. Who signed out is remembered in memory until the session would have expired, so that a copied
-cookie is worth nothing either; another daemon, or this one after a restart, knows expiry and token alone.
+A cookie carries its session; it ends when it expires, when somebody signs out, or when the token it was made
+from is replaced. Who signed out is kept in `wharfd.ended_sessions` until the session would have expired, so
+that a copied cookie is worth nothing, at any daemon and after any restart. While PostgreSQL is away a daemon
+goes by what it was told itself: the console has to show what is wrong then.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Literal
 
 import msgspec
 
+from ..db import Queries, sql
+from ..errors import DatabaseBusy, DatabaseUnavailable
 from .signing import Signer
 
 COOKIE = "wharfd_session"
 _MARK = 16
 _MOST_ENDED = 10_000
+
+_END = sql(
+    "http.end_session",
+    """INSERT INTO wharfd.ended_sessions (mark, expires_at) VALUES ($1, $2) ON CONFLICT (mark) DO NOTHING""",
+)
+_ENDED = sql("http.ended_session", "SELECT true FROM wharfd.ended_sessions WHERE mark = $1")
 
 
 class _Payload(msgspec.Struct, array_like=True):
@@ -53,8 +63,9 @@ class Session:
 class Sessions:
     """Makes and reads session cookies that last `seconds`."""
 
-    def __init__(self, signer: Signer, *, seconds: int, now: Callable[[], float]) -> None:
+    def __init__(self, signer: Signer, db: Queries, *, seconds: int, now: Callable[[], float]) -> None:
         self._signer = signer
+        self._db = db
         self._seconds = seconds
         self._now = now
         self._ended: OrderedDict[str, int] = OrderedDict()
@@ -68,8 +79,26 @@ class Sessions:
         value = base64.urlsafe_b64encode(self._mark(data, token_fingerprint) + data).rstrip(b"=").decode()
         return self._session(payload), self._cookie(value, self._seconds, secure)
 
-    def end(self, session: Session) -> None:
-        """Accept this session no more."""
+    async def end(self, session: Session) -> None:
+        """Accept this session no more, here at once and everywhere as soon as this returns."""
+        self._forget(session)
+        until = datetime.fromtimestamp(session.expires_at, UTC)
+        await self._db.execute(_END, self._ending(session), until)
+
+    async def is_ended(self, session: Session) -> bool:
+        """Whether somebody ended the session, at whichever daemon."""
+        try:
+            ended = bool(await self._db.fetchval(_ENDED, self._ending(session)))
+        except (DatabaseUnavailable, DatabaseBusy):
+            return False
+        if ended:
+            self._forget(session)
+        return ended
+
+    def _ending(self, session: Session) -> bytes:
+        return self._signer.sign("ended-session", session.csrf_token.encode())
+
+    def _forget(self, session: Session) -> None:
         now = self._now()
         while self._ended and (len(self._ended) >= _MOST_ENDED or next(iter(self._ended.values())) <= now):
             self._ended.popitem(last=False)

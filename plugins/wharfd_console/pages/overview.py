@@ -100,7 +100,7 @@ def _figures(samples: Sequence[Sample], survey: Survey, sampler: Sampler) -> Htm
             drawing=spark("accepted", 1),
         ),
         figure(
-            "Answer time, p99",
+            "Answer to providers, p99",
             duration(slowest),
             f"p99 since the start {duration(_of_ms(times.get('p99Ms')))}",
             _bad_if(slowest is not None and slowest > _SLOW_ANSWER_SECONDS, "warn"),
@@ -183,13 +183,25 @@ def _charts(samples: Sequence[Sample], span: str) -> Html:
             "line",
             1.0,
         ),
+        draw(
+            "chart-requests-time",
+            "Answer time of the API",
+            series(("request_p50", "p50", 1), ("request_p99", "p99", 2)),
+            duration,
+            "line",
+        ),
         draw("chart-lag", "Event loop lag", series(("lag", "lag", 2)), duration),
+        draw("chart-memory", "Memory", series(("memory", "resident", 2)), _megabytes),
         wide=True,
     )
 
 
 def _rate(value: float) -> str:
     return number(round(value, 1) if value < 100 else round(value))
+
+
+def _megabytes(value: float) -> str:
+    return f"{value / 1e6:.0f} MB"
 
 
 def _attention(survey: Survey) -> Html:
@@ -201,10 +213,8 @@ def _attention(survey: Survey) -> Html:
 
 def _troubles(survey: Survey) -> Iterable[tuple[str, object]]:
     for alert in survey.performance.get("alerts", ()):
-        yield (
-            "alert",
-            alert.get("message") or alert.get("rule") or str(alert) if isinstance(alert, dict) else alert,
-        )
+        if not alert["silenced"] and not alert["acknowledged_at"]:
+            yield alert["severity"], link(alert["message"], "/console/alerts")
     for what, reason in survey.missing.items():
         yield "warning", f"{what}: {reason}"
     for sentence in survey.status.get("troubles", ()):

@@ -15,6 +15,7 @@ from wharfd.contracts.html import (
     card,
     code,
     duration,
+    join,
     link,
     moment,
     pager,
@@ -29,13 +30,18 @@ _PAGE = 25
 
 
 async def render(ctx: Context, request: Request) -> Html:
-    """List the schedules, and the runs of the one that was chosen."""
-    found = (await ask(ctx, request, "/api/v1/schedules"))["schedules"]
+    """List the schedules, or show the one that was chosen with its runs."""
+    chosen = wanted(request, "name")
+    found = [
+        one
+        for one in (await ask(ctx, request, "/api/v1/schedules"))["schedules"]
+        if chosen in ("", one["name"])
+    ]
     columns = ["Schedule", "When", "Next", "Last", "Outcome", Column("Took", right=True)]
     rows = [
         (
             link(one["name"], address("/console/schedules", name=one["name"])),
-            code(one["when"]),
+            _when(one["when"]),
             tag("span", "no plugin declares it now", class_="soft")
             if one["absent_since"]
             else moment(one["next_at"]),
@@ -57,8 +63,18 @@ async def render(ctx: Context, request: Request) -> Html:
         ),
         note="One firing across all daemons. Times are UTC.",
     )
-    chosen = wanted(request, "name")
-    return stack(listed, await _runs(ctx, request, chosen)) if chosen else listed
+    if not chosen:
+        return listed
+    return stack(link("← All schedules", "/console/schedules"), listed, await _runs(ctx, request, chosen))
+
+
+def _when(definition: str) -> Html:
+    """Return a schedule's times as a person says them: `every 10 min`, `cron 0 1 * * *`."""
+    told, _, jitter = definition.partition(" jitter ")
+    kind, _, rest = told.partition(" ")
+    words = f"every {duration(float(rest))}" if kind == "every" else join(("cron ", code(rest)))
+    spread = tag("div", f"up to {duration(float(jitter))} later", class_="soft") if jitter else ""
+    return join((tag("div", words), spread))
 
 
 def _run(request: Request, one: dict[str, Any]) -> Html:

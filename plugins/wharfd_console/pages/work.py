@@ -35,14 +35,16 @@ _PAGE = 25
 
 
 async def render(ctx: Context, request: Request) -> Html:
-    """List the queues, and the buried rows of the one that was chosen."""
-    queues = (await ask(ctx, request, "/api/v1/work"))["queues"]
+    """List the queues, or show the one that was chosen with its buried rows."""
     chosen = wanted(request, "queue")
-    listed = _queues(request, queues, chosen)
-    return stack(listed, await _buried(ctx, request, chosen)) if chosen else listed
+    queues = (await ask(ctx, request, "/api/v1/work"))["queues"]
+    listed = _queues(request, [one for one in queues if chosen in ("", one["name"])])
+    if not chosen:
+        return listed
+    return stack(link("← All queues", "/console/work"), listed, await _buried(ctx, request, chosen))
 
 
-def _queues(request: Request, queues: list[dict[str, Any]], chosen: str) -> Html:
+def _queues(request: Request, queues: list[dict[str, Any]]) -> Html:
     columns = ["Queue", "State", *(Column(t, right=True) for t in ("Due", "Waiting", "Running", "Oldest"))]
     columns += [Column(title, right=True) for title in ("Done/min", "Retried/min", "Given up")]
     rows = [
@@ -70,7 +72,7 @@ def _queues(request: Request, queues: list[dict[str, Any]], chosen: str) -> Html
 def _given_up(one: dict[str, Any]) -> object:
     if not one["buried"]:
         return tag("span", "0", class_="soft")
-    return link(number(one["buried"]), address("/console/work", queue=one["name"]) + "#buried", class_="bad")
+    return link(number(one["buried"]), address("/console/work", queue=one["name"]), class_="bad")
 
 
 def _switch(request: Request, one: dict[str, Any]) -> Html:
@@ -121,6 +123,4 @@ async def _buried(ctx: Context, request: Request, queue: str) -> Html:
         ),
     )
     more_of_it = pager("/console/work", page.get("next_cursor"), queue=queue)
-    return tag(
-        "div", card(f"Given up: {queue}", listed, more_of_it, actions=every if rows else ""), id="buried"
-    )
+    return card(f"Given up: {queue}", listed, more_of_it, actions=every if rows else "")

@@ -76,13 +76,35 @@ function asked(text) {
   return new Promise((settle) => dialog.addEventListener("close", () => settle(dialog.returnValue === "yes"), { once: true }));
 }
 
-// What a person filled in, as JSON: an empty field is left out, a number is one.
+// What a person filled in, as JSON: an empty field is left out, a number is one, words are a list.
 function filled(form) {
   const body = JSON.parse(form.dataset.body || "{}");
-  for (const { name, value, type } of form.elements) {
-    if (name && value !== "") body[name] = type === "number" ? Number(value) : value;
+  for (const { name, value, type, dataset } of form.elements) {
+    if (!name || value.trim() === "") continue;
+    body[name] = type === "number" ? Number(value) : dataset.kind === "words" ? value.trim().split(/[\s,]+/) : value;
   }
   return JSON.stringify(body);
+}
+
+function copier(name, text) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Copy" });
+  button.setAttribute("aria-label", `Copy ${name}`);
+  button.addEventListener("click", async () => {
+    await copy(text, button);
+    button.textContent = "Copied";
+    button.setAttribute("aria-label", `Copied ${name}`);
+  });
+  return button;
+}
+
+// Without HTTPS a browser other than on this machine keeps its clipboard to itself; the older way still works.
+async function copy(text, button) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).catch(() => {});
+  const field = Object.assign(document.createElement("textarea"), { value: text });
+  button.after(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }
 
 // What the API tells this once stays in sight until it was taken down.
@@ -92,7 +114,7 @@ function showOnce(answer, names) {
   for (const name of names.filter((name) => answer[name])) {
     const value = Object.assign(document.createElement("code"), { textContent: answer[name] });
     list.append(Object.assign(document.createElement("dt"), { textContent: name }), document.createElement("dd"));
-    list.lastChild.append(value);
+    list.lastChild.append(value, copier(name, answer[name]));
   }
   box.addEventListener("cancel", (event) => event.preventDefault(), { once: true });
   box.showModal();

@@ -1,19 +1,24 @@
 """The console in a real browser: signing in, every page in three widths and two themes, live, acting."""
 
 import re
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
+from playwright.sync_api import expect
 
 from wharfd import ConsolePage
+from wharfd_netbanx.samples import sample_document
 
-from .browser import CHROMIUM, open_browser
+from .browser import CHROMIUM, browse
 from .conftest import ALL, OPERATOR, SECRET, SOURCE
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM HERE: the console was not tested in a browser"),
 ]
-WIDTHS = [(390, True), (1024, False), (1600, True)]
+SIZES = [(390, "dark"), (1600, "dark"), (1024, "light")]
 
 # What an accessibility checker looks for first: names for everything that can be used or seen, unique ids.
 NAMELESS = """[
@@ -28,8 +33,10 @@ NAMELESS = """[
 # The contrast of every text with what lies under it, against 4.5:1 (3:1 when large).
 CONTRAST = """(() => {
   const box = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const rgba = (c) => { box.clearRect(0, 0, 1, 1); box.fillStyle = c; box.fillRect(0, 0, 1, 1);
+  const known = new Map();
+  const read = (c) => { box.clearRect(0, 0, 1, 1); box.fillStyle = c; box.fillRect(0, 0, 1, 1);
     const [r, g, b, a] = box.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255]; };
+  const rgba = (c) => known.get(c) || known.set(c, read(c)).get(c);
   const over = (t, u) => [0, 1, 2].map((i) => t[i] * t[3] + u[i] * (1 - t[3]));
   const light = (c) => c.map((v) => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
@@ -44,115 +51,232 @@ CONTRAST = """(() => {
   }
   return poor;
 })()"""
+# Whether the page is wider than the window, and the two above.
+AUDIT = f"() => [document.documentElement.scrollWidth > innerWidth ? ['wider than the window'] : [], {NAMELESS}, {CONTRAST}].flat()"
+ORDER = {
+    "clientRef": "A-1", "account": "ACC-1", "currency": "EUR",
+    "cartItems": [{"id": "1", "productId": "F12", "transactionType": "purchase", "amount": "12.50", "quantity": 1}],
+}  # fmt: skip
+# Enough of every plugin that each of its pages has something to show.
+FULL = (
+    ALL.replace("[plugins.netbanx]\n", "[plugins.netbanx]\nsignature_validation = false\n")
+    + """[plugins.netbanx.sources.netbanx]
+scheme = "paysafe"
+stored_keys = true
+[plugins.mint.tiers.founder]
+price = 5000
+[plugins.mint.http]
+url = "https://mint.example/"
+"""
+)
 
 
-async def sign_in(tab, d, token):
-    await tab.shape(1024)
-    await tab.go(d.api + "/console/plugins?x=1")
-    assert await tab.run("location.pathname") == "/console/login"
-    await tab.run(
-        "document.getElementById('token').value = 'wrong'; document.querySelector('#login button').click()"
-    )
-    await tab.until("document.getElementById('refused').textContent.includes('neither the admin token')")
-    await tab.run(
-        f"document.getElementById('token').value = {token!r}; document.querySelector('#login button').click()"
-    )
-    await tab.until(
-        "location.pathname === '/console/plugins' && document.querySelector('h1')?.textContent === 'Plugins'"
-    )
+def sign_in(tab, d, token):
+    page = tab.page
+    page.goto(d.api + "/console/plugins?x=1")
+    expect(page).to_have_url(re.compile("/console/login"))
+    page.get_by_label("token").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("neither the admin token")
+    page.get_by_label("token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Plugins")
     assert any("401" in line for line in tab.console)
     tab.console.clear()
 
 
-async def test_every_page_at_every_width_in_both_themes(console, tmp_path):
-    async with console(ALL) as d, open_browser(tmp_path / "profile") as tab:
-        await d.post("/api/v1/keys", {"name": "a shop", "owner": "ann", "scopes": ["transactions:read"]})
-        await sign_in(tab, d, d.token)
+async def fill(d):
+    """Put something on every page that can be put there in no time; what stays empty shows its empty state."""
+    said = {"insight_id": "ins1", "user_id": "u1"}
+    point = {"service_name": "shop", "metric_type": "latency", "metric_value": 12.5, "unit": "ms"}
+    for path, body in (
+        ("webhooks", {"url": "https://shop.example/", "events": ["*"]}),
+        ("keys", {"name": "a shop", "owner": "ann", "scopes": ["transactions:read"]}),
+        ("integrations", {"name": "Shop", "type": "custom", "owner": "ann"}),
+        ("bulk-orders", {"orders": [ORDER]}),
+        ("feedback/flag", said | {"flag_type": "spam", "flag_reason": "buy this"}),
+        ("feedback/comment", said | {"comment": "good work"}),
+        ("monitoring/metrics", point),
+        ("monitoring/backfill/start", {"job_type": "reindex", "start_block": 1, "end_block": 1000}),
+        ("retention/holds", {"table": "backfill.jobs", "reason": "a case at court"}),
+        (
+            "buyers",
+            {"wallet": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8", "tier": "founder", "status": "active"},
+        ),
+        ("backups/drills", {}),
+    ):
+        answer = await d.post(f"/api/v1/{path}", body)
+        assert answer.status < 300, (path, answer.body)
+    payment = msgspec.json.encode(sample_document("payment-completed", at=datetime.now(UTC)))
+    assert (await d.deliver("/api/webhooks/netbanx", payment)).status == 200
+    await d.drain("netbanx.events", "orders.call", "webhooks.fan_out")
+
+
+# The pages about one thing, which lists lead to.
+DETAILS = {
+    (f"/console/{path}", name)
+    for path, name in (
+        ("backups/runs", "id"),
+        ("feedback/moderation", "insight"),
+        ("integrations/list", "id"),
+        ("mint/mints", "license"),
+        ("netbanx/events", "id"),
+        ("netbanx/sources", "id"),
+        ("orders/batches", "id"),
+        ("schedules", "name"),
+        ("webhooks/deliveries", "id"),
+        ("webhooks/deliveries", "trace"),
+        ("work", "queue"),
+    )
+} | {("/console/metrics/explorer", "metric", "service")}
+
+
+def kind_of(target):
+    parts = urlsplit(target)
+    return parts.path, tuple(sorted(set(parse_qs(parts.query)) - {"cursor"}))
+
+
+def look_through(tab, d, pages):
+    """Look at every page there is, and at one of every kind of page that links on them lead to."""
+    titles = {
+        "/console" if page.path == "overview" else f"/console/{page.path}": page.title for page in pages
+    }
+    sizes, seen, todo = list(SIZES), {}, list(titles)
+    for target in todo:
+        title = titles.get(urlsplit(target).path)
+        if title is None or kind_of(target) in seen:
+            continue
+        seen[kind_of(target)] = target
+        tab.page.goto(d.api + target)
+        expect(tab.page.get_by_role("heading", level=1)).to_have_text(title)
+        for width, theme in sizes:
+            tab.page.emulate_media(color_scheme=theme)
+            tab.page.set_viewport_size({"width": width, "height": 900})
+            assert tab.page.evaluate(AUDIT) == [], (target, width, theme)
+        sizes.reverse()  # the next page begins as this one ends
+        todo += tab.page.locator("#page-body a").evaluate_all(
+            "(all) => all.map((a) => a.getAttribute('href'))"
+        )
+    return seen
+
+
+async def test_every_page_and_every_detail_at_every_width_in_both_themes(console):
+    def visit(tab, d, pages):
+        sign_in(tab, d, d.token)
+        seen = look_through(tab, d, pages)
+        assert tab.console == []
+        assert {urlsplit(url).netloc for url in tab.requests} == {urlsplit(d.api).netloc}
+        return seen
+
+    async with console(FULL) as d:
+        await fill(d)
         pages = [
             p for plugin, p in d.context("console").plugins.declared(ConsolePage) if plugin != "neighbour"
         ]
-        for page in pages:
-            await tab.go(d.api + ("/console" if page.path == "overview" else f"/console/{page.path}"))
-            assert await tab.run("document.querySelector('h1').textContent") == page.title
-            for width, dark in WIDTHS:
-                await tab.shape(width, dark=dark)
-                assert await tab.run("document.documentElement.scrollWidth - innerWidth") <= 0, (
-                    page.path,
-                    width,
-                )
-                assert await tab.run(NAMELESS) == [], (page.path, width)
-                assert await tab.run(CONTRAST) == [], (page.path, "dark" if dark else "light")
-        assert tab.console == []
-        assert {re.match(r"[a-z]+://[^/]+", url)[0] for url in tab.requests if url.startswith("http")} == {
-            d.api
-        }
+        seen = await browse(visit, d, pages)
+    details = {(path, *names) for path, names in seen if names}
+    assert details >= DETAILS, DETAILS - details
 
 
-async def test_the_overview_is_live_and_keys_lead_on(console, tmp_path):
-    async with console() as d, open_browser(tmp_path / "profile") as tab:
-        await sign_in(tab, d, d.token)
-        await tab.go(d.api + "/console")
-        await tab.until("document.getElementById('live').dataset.state === 'on'")
-        before = await tab.run("document.getElementById('panel-charts').innerHTML")
-        await tab.until(f"document.getElementById('panel-charts').innerHTML.length !== {len(before)}")
-        await tab.run("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 't', bubbles: true}))")
-        assert await tab.run("document.documentElement.dataset.theme") == "light"
-        for key in "gw":
-            await tab.ask("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
-        await tab.until("location.pathname === '/console/work'")
+async def test_the_overview_is_live_and_keys_lead_on(console):
+    def visit(tab, d):
+        page = tab.page
+        sign_in(tab, d, d.token)
+        page.goto(d.api + "/console")
+        expect(page.locator("#live")).to_have_text("live")
+        before = page.locator("#panel-charts").inner_html()
+        expect(page.locator("#panel-charts")).not_to_have_js_property("innerHTML", before)
+        page.keyboard.press("t")
+        expect(page.locator("html")).to_have_attribute("data-theme", "light")
+        page.keyboard.type("gw")
+        expect(page).to_have_url(d.api + "/console/work")
         assert tab.console == []
 
+    async with console() as d:
+        await browse(visit, d)
 
-async def a_key_is_typed_and_a_new_pair_is_seen_once(tab, d, integration):
-    await tab.go(d.api + "/console/netbanx/sources?id=netbanx")
-    await tab.run(
-        f"document.querySelector('.ask [name=key]').value = {SECRET!r}; document.querySelector('.ask [type=submit]').click()"
-    )
-    await tab.until("document.querySelector('form[data-path$=\"/rotate\"]')")
-    assert not await tab.run(f"document.documentElement.outerHTML.includes({SECRET!r})")
-    assert not await tab.run("[...document.querySelectorAll('[name=key]')].some((field) => field.value)")
+
+def a_key_is_typed_and_seen_nowhere(tab, d):
+    page = tab.page
+    page.goto(d.api + "/console/netbanx/sources?id=netbanx")
+    page.locator(".ask [name=key]").fill(SECRET)
+    page.locator(".ask [type=submit]").click()
+    expect(page.locator('form[data-path$="/rotate"]')).to_be_attached()
+    assert SECRET not in page.content()
+    assert not any(page.locator("[name=key]").evaluate_all("(fields) => fields.map((one) => one.value)"))
     assert not [url for url in tab.requests if "key=" in url]
-    assert await tab.run(NAMELESS) == await tab.run(CONTRAST) == []
-    (key,) = (await d.get("/api/v1/webhook-secrets")).json()["data"]["secrets"]
-    assert (key["source"], key["isActive"]) == ("netbanx", True)
-
-    await tab.go(d.api + f"/console/integrations/list?id={integration}")
-    await tab.run("document.querySelector('[data-path$=\"/rotate\"]').click()")
-    await tab.until("document.getElementById('question').open")
-    await tab.run("document.getElementById('answer').click()")
-    await tab.until("document.getElementById('once').open")
-    pair = await tab.run(
-        "[...document.querySelectorAll('#secrets dt, #secrets dd')].map((e) => e.textContent).join(' ')"
-    )
-    assert await tab.run(NAMELESS) == await tab.run(CONTRAST) == []
-    shown = (await d.get(f"/api/v1/integrations/{integration}")).json()
-    assert pair.startswith("apiKey " + shown["apiKey"].removesuffix("…"))
-    assert " apiSecret " in pair
-    await tab.run("document.querySelector('#once button').click()")
-    await tab.until("document.querySelectorAll('tbody tr').length === 2")
-    await tab.until("document.querySelector('#once:not([open]) #secrets:empty') !== null")
+    assert page.evaluate(AUDIT) == []
 
 
-async def test_an_admin_acts_and_an_operator_cannot(console, tmp_path):
-    async with (
-        console(f"[plugins.integrations]\n{SOURCE}") as d,
-        open_browser(tmp_path / "profile") as tab,
-    ):
-        made = await d.post("/api/v1/integrations", {"name": "Shop", "type": "custom", "owner": "ann"})
-        await sign_in(tab, d, d.token)
-        await a_key_is_typed_and_a_new_pair_is_seen_once(tab, d, made.json()["id"])
-        await tab.go(d.api + "/console/work")
-        await tab.run("document.querySelector('[data-path$=\"/pause\"]').click()")
-        await tab.until("document.getElementById('question').open")
-        await tab.run("document.getElementById('answer').click()")
-        await tab.until("document.querySelector('[data-path$=\"/resume\"]')")
-        await tab.run("document.getElementById('leave').click()")
-        await tab.until("location.pathname === '/console/login' && document.getElementById('login')")
-        await sign_in(tab, d, OPERATOR)
-        await tab.go(d.api + "/console/work")
-        assert await tab.run("document.querySelectorAll('[data-path]').length") == 0
-        status = await tab.run(
-            "fetch('/api/v1/session').then((a) => a.json()).then((s) => fetch('/api/v1/work/core.schedules/resume', "
-            "{method: 'POST', headers: {'X-CSRF-Token': s.csrf_token}})).then((a) => a.status)"
+def answer_yes(page):
+    page.get_by_role("button", name="Do it").click()
+
+
+def a_new_pair_is_seen_once(tab, d, integration):
+    page = tab.page
+    page.goto(d.api + f"/console/integrations/list?id={integration['id']}")
+    page.get_by_role("button", name="Rotate").click()
+    answer_yes(page)
+    expect(page.locator("#once")).to_be_visible()
+    pair = " ".join(page.locator("#secrets dt, #secrets dd").all_text_contents())
+    assert page.evaluate(AUDIT) == []
+    page.get_by_role("button", name="I have it").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("#secrets")).to_be_empty()
+    expect(page.locator("#once")).to_be_hidden()
+    return pair
+
+
+def a_key_is_made_and_copied_once(tab, d):
+    page = tab.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(d.api + "/console/integrations/keys")
+    page.get_by_label("Name").fill("the till")
+    page.locator(".ask").get_by_label("Owner").fill("bob")
+    page.get_by_label("Scopes").fill("orders:read, orders:write")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.locator("#secrets code").first.text_content()
+    page.get_by_role("button", name="Copy key").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == key
+    page.get_by_role("button", name="I have it").click()
+    expect(page.get_by_role("row", name="the till")).to_contain_text("orders:write")
+    assert key not in page.content()
+    return key
+
+
+async def test_an_admin_acts_and_an_operator_cannot(console):
+    def visit(tab, d, integration):
+        page = tab.page
+        sign_in(tab, d, d.token)
+        a_key_is_typed_and_seen_nowhere(tab, d)
+        pair = a_new_pair_is_seen_once(tab, d, integration)
+        key = a_key_is_made_and_copied_once(tab, d)
+        page.goto(d.api + "/console/work")
+        page.get_by_role("button", name="Pause").first.click()
+        answer_yes(page)
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("#login")).to_be_visible()
+        sign_in(tab, d, OPERATOR)
+        page.goto(d.api + "/console/work")
+        expect(page.get_by_text("read only")).to_be_visible()
+        expect(page.locator("[data-path]")).to_have_count(0)
+        token = page.request.get(d.api + "/api/v1/session").json()["csrf_token"]
+        refused = page.request.post(
+            d.api + "/api/v1/work/core.schedules/resume", headers={"X-CSRF-Token": token}
         )
-        assert status == 403
+        assert refused.status == 403
+        return pair, key
+
+    async with console(f"[plugins.integrations]\n{SOURCE}") as d:
+        made = await d.post("/api/v1/integrations", {"name": "Shop", "type": "custom", "owner": "ann"})
+        pair, new = await browse(visit, d, made.json())
+        assert (
+            await d.get("/api/v1/keys", token=new)
+        ).status == 403  # known, and no more than it was made for
+        shown = (await d.get(f"/api/v1/integrations/{made.json()['id']}")).json()
+        assert pair.startswith("apiKey " + shown["apiKey"].removesuffix("…"))
+        assert " apiSecret " in pair
+        (key,) = (await d.get("/api/v1/webhook-secrets")).json()["data"]["secrets"]
+        assert (key["source"], key["isActive"]) == ("netbanx", True)

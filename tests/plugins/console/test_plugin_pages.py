@@ -84,7 +84,7 @@ async def test_an_integration_is_shown_with_its_keys_but_not_their_secrets(conso
         shown = await text_of(d, page)
         assert "&lt;b&gt;Shop&lt;/b&gt;" in listed
         assert f'href="{page}"' in listed
-        assert '<td class="right">2</td>' in listed
+        assert '<td class="right" data-label="Keys">2</td>' in listed
         assert ">replaced<" in shown
         for path in ("suspend", "rotate"):
             assert f'data-path="{one}/{path}"' in shown

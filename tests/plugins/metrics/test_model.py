@@ -207,7 +207,9 @@ def test_otlp_is_what_collectors_read(labels, value):
         MetricPoint("requests_total", "counter", "", {}, 1.0, T0, T0 - DAY),
         MetricPoint("lag_seconds", "gauge", "s", {}, value, T0, T0 - DAY),
     ]
-    (resource,) = msgspec.json.decode(encode(points))["resourceMetrics"]
+    (resource,) = msgspec.json.decode(encode(points, "dock-1"))["resourceMetrics"]
+    named = {a["key"]: a["value"]["stringValue"] for a in resource["resource"]["attributes"]}
+    assert named["service.instance.id"] == "dock-1"
     total, lag = resource["scopeMetrics"][0]["metrics"]
     assert total["sum"]["isMonotonic"] is True
     assert total["sum"]["aggregationTemporality"] == 2
