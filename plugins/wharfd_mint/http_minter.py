@@ -67,7 +67,7 @@ class HttpMinter:
                     await intents.mark_sent_on(tx, request.id)
                 known = await self._tell(request)
         except OutboundError as error:
-            return Pending(_AWAY_SECONDS, "service_away", f"the mint service does not answer: {error.kind}")
+            return Pending(_AWAY_SECONDS, "service_away", f"the mint service does not answer: {error}")
         return known if isinstance(known, Pending) else self._read(known)
 
     def _read(self, answer: _Answer) -> Progress:
