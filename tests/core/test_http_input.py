@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wharfd.declare import Route
-from wharfd.http import FieldError, Invalid
+from wharfd.http import FieldError, Invalid, struct_of_text
 from wharfd.http.decoding import BodyDecoder, QueryDecoder
 from wharfd.http.settings import HttpSettings
 from wharfd.testing.api import serve_routes
@@ -340,3 +340,11 @@ def test_a_word_that_is_none_of_some_is_answered_with_those(type_):
         with pytest.raises(Invalid) as raised:
             decode(wrong)
         assert [error.message for error in raised.value.errors] == ["must be one of a, b"]
+
+
+def test_texts_become_a_struct_or_name_every_wrong_field():
+    item = struct_of_text({"amount": "7", "currency": "EUR"}, Item)
+    assert item == Item(7, "EUR")
+    with pytest.raises(Invalid) as told:
+        struct_of_text({"amount": "x", "colour": "red"}, Item)
+    assert {one.field for one in told.value.errors} == {"amount", "currency", "colour"}
