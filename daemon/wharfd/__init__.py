@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from .http import offset_of as offset_of
     from .http import page_of as page_of
     from .http import paginate as paginate
+    from .http import struct_of_text as struct_of_text
     from .http.outbound import FRAMING_HEADERS as FRAMING_HEADERS
     from .http.outbound import ClientCertificate as ClientCertificate
     from .http.outbound import NetworkPolicy as NetworkPolicy
@@ -164,7 +165,7 @@ _HOMES = {
     "hookspecs": "hookimpl hookspec",
     "http": "BadRequest Conflict EventStream SentEvent FieldError Forbidden Gone HttpProblem Invalid "
     "NotFound Page Reply Request Stream TooMany Unavailable UnsupportedMediaType decode_cursor "
-    "encode_cursor offset_of page_of paginate",
+    "encode_cursor offset_of page_of paginate struct_of_text",
     "http.outbound": "ClientCertificate FRAMING_HEADERS NetworkPolicy OutboundClient OutboundResponse "
     "check_header parse_url",
     "ids": "new_id new_trace_id stable_id",

@@ -6,6 +6,7 @@ name. It holds no way to the plugin manager, to other plugins' contexts or to th
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -92,6 +93,7 @@ class PluginContext(Generic[S]):
     limits: RateLimiter
     clock: Clock
     state_dir: Path
+    node: str = field(default_factory=socket.gethostname)  # `[daemon] node`, else the host's name
     nursery: trio.Nursery | None = None
     state: dict[str, Any] = field(default_factory=dict)
 

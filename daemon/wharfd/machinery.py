@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Machinery:
     """What all plugins share."""
 
     node: str
+    host: str
     db: Database
     redis: RedisLink | None
     cache: Cache
@@ -85,6 +87,7 @@ class Machinery:
             limits=self.limits.named(name),
             clock=self.clock,
             state_dir=self.state.of_plugin(name),
+            node=self.host,
             nursery=nursery,
         )
 
@@ -137,6 +140,7 @@ async def open_machinery(
         engine = WorkEngine(db, node=node, buried=buried, audit=record)
         yield Machinery(
             node=node,
+            host=settings.daemon.node or socket.gethostname(),
             db=db,
             redis=redis,
             cache=Cache(redis, namespace=NAMESPACE, seal_key=seal_key),

@@ -22,7 +22,9 @@ find_url = "http://127.0.0.1:{port}/orders/{{key}}"
 secret = "a secret for faults"
 allow_networks = ["127.0.0.0/8"]
 timeout = "3s"
-breaker_failures = 1000
+breaker_failures = 1
+breaker_pause = "100ms"
+missing_after = "100ms"
 """
 
 

@@ -17,9 +17,9 @@ from wharfd import (
     Job,
     PluginContext,
     Record,
-    ServiceUnavailable,
     Snooze,
     Transaction,
+    WharfdError,
 )
 from wharfd.contracts.alerts import AlertFired, AlertResolved
 
@@ -76,8 +76,8 @@ async def _ask(
         with trio.move_on_after(CHECK_SECONDS):
             return bounded(await ctx.plugins.call(plugin, rule.check) or ()), None
         return {}, f"its check did not end within {CHECK_SECONDS:g} s"
-    except ServiceUnavailable as error:
-        return {}, str(error)
+    except WharfdError as error:  # a sentence that says it all, such as that its plugin does not run
+        return {}, str(error)[:500]
     except Exception as error:
         ctx.log.warning("alert_rule_failed", rule=f"{plugin}.{rule.name}", exc_info=True)
         return {}, f"{type(error).__name__}: {error}"[:500]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,10 +49,14 @@ class Sampler:
     """Measures one daemon again and again; keeps what differences need."""
 
     ctx: PluginContext[Settings]
-    node: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     plugins_down: dict[str, str] = field(default_factory=dict)
     _cache: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _rates: dict[str, Rates] = field(default_factory=dict)
+
+    @property
+    def node(self) -> str:
+        """What tells this daemon from others, also from those on the same host."""
+        return f"{self.ctx.node}-{os.getpid()}"
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Report until cancelled; a database that is away is waited for."""

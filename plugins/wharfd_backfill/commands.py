@@ -20,6 +20,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="list jobs, the newest first (the default)")
     listed.add_argument("--status", choices=["running", "completed", "failed", "paused"])
     listed.add_argument("--type", help="only this type of job")
+    listed.add_argument("--since", metavar="TIME", help="started then or later, such as 2026-08-01")
+    listed.add_argument("--until", metavar="TIME", help="started before")
     listed.add_argument("--stale", action="store_true", help="only running jobs that report nothing")
     listed.add_argument("--limit", type=int, default=20)
     parser.set_defaults(action="list", **vars(listed.parse_args([])))
@@ -35,12 +37,18 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     failed.add_argument("--reason", required=True)
 
 
+def _moment(text: str | None) -> str | None:
+    """Complete a date to a time."""
+    return f"{text}T00:00:00Z" if text is not None and len(text) == len("2026-08-01") else text
+
+
 def _run(arguments: argparse.Namespace, client: Any) -> int:
     output = Output(as_json=arguments.json)
     if arguments.action == "list":
         rows = client.get(
             f"{_PATH}/status", status=arguments.status, job_type=arguments.type,
             stale="true" if arguments.stale else None, limit=arguments.limit,
+            started_after=_moment(arguments.since), started_before=_moment(arguments.until),
         )  # fmt: skip
         output.table(rows, _COLUMNS, empty="no jobs")
         return 0

@@ -128,6 +128,8 @@ def _estimate(
         return None
     if report.estimated is not None:
         return report.estimated
+    if status == "paused":
+        return None
     if speed is None or speed <= 0:
         return job.estimated
     left = min(_FARTHEST, timedelta(seconds=min((job.end_block - block) / speed, 3.2e8)))

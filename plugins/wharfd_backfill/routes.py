@@ -30,6 +30,7 @@ Context = PluginContext[Settings]
 Block = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
 PATH = "/api/v1/monitoring/backfill"
 _DEEPEST = 100_000
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class NewJob(msgspec.Struct, kw_only=True):
@@ -64,6 +65,8 @@ class WhichJobs(msgspec.Struct, kw_only=True):
     status: Literal["running", "completed", "failed", "paused"] | None = None
     job_type: str | None = None
     stale: bool = False
+    started_after: datetime | None = None
+    started_before: datetime | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     offset: Annotated[int, msgspec.Meta(ge=0, le=_DEEPEST)] = 0
 
@@ -152,11 +155,16 @@ async def status(ctx: Context, request: Request) -> list[dict[str, Any]]:
         silent = await store.stale(ctx.db, ctx.settings.stale_after, owner, query.limit)
         return [view(ctx, _kept(row)) for row in silent]
 
+    started = (_aware(query.started_after) or _EARLIEST, _aware(query.started_before) or _LATEST)
+
     async def read() -> list[dict[str, Any]]:
-        found = await store.listed(ctx.db, owner, query.status, query.job_type, query.limit, query.offset)
+        found = await store.listed(
+            ctx.db, owner=owner, status=query.status, job_type=query.job_type, started=started,
+            limit=query.limit, offset=query.offset,
+        )  # fmt: skip
         return [_kept(row) for row in found]
 
-    key = (owner, query.status, query.job_type, query.limit, query.offset)
+    key = (owner, query.status, query.job_type, *map(_stamp, started), query.limit, query.offset)
     kept = await ctx.cache.get(
         "jobs",
         key,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -45,18 +45,19 @@ STALE = sql(
 
 def _list(owner: bool, status: bool, kind: bool) -> Statement:
     """Write the list for the filters that are given, so that each has the index made for it."""
-    terms, number = [], 3
+    terms, number = ["started_at >= $3", "started_at < $4"], 5
     for column, wanted in (("owner", owner), ("status", status), ("job_type", kind)):
         if wanted:
             terms.append(f"{column} = ${number}")
             number += 1
-    where = f"WHERE {' AND '.join(terms)}" if terms else ""
+    where = " AND ".join(terms)
     name = "_".join(
         ["list_jobs", *(n for n, w in (("owner", owner), ("status", status), ("type", kind)) if w)]
     )
     return sql(
         name,
-        f"SELECT {_COLUMNS} FROM backfill.jobs {where} ORDER BY started_at DESC, id DESC LIMIT $1 OFFSET $2",
+        f"""SELECT {_COLUMNS} FROM backfill.jobs WHERE {where}
+        ORDER BY started_at DESC, id DESC LIMIT $1 OFFSET $2""",
     )
 
 
@@ -98,12 +99,19 @@ async def change(tx: Transaction, job_id: str, before: int, job: Job) -> Record 
 
 
 async def listed(
-    db: Queries, owner: str | None, status: str | None, job_type: str | None, limit: int, offset: int
+    db: Queries,
+    *,
+    owner: str | None,
+    status: str | None,
+    job_type: str | None,
+    started: tuple[datetime, datetime],
+    limit: int,
+    offset: int,
 ) -> list[Record]:
-    """Return jobs, the newest first."""
+    """Return jobs that were started within two times, the newest first."""
     flags = (owner is not None, status is not None, job_type is not None)
     values: list[Any] = [value for value in (owner, status, job_type) if value is not None]
-    return await db.fetch(LISTS[flags], limit, offset, *values)
+    return await db.fetch(LISTS[flags], limit, offset, *started, *values)
 
 
 async def stale(db: Queries, after: timedelta, owner: str | None = None, limit: int = 50) -> list[Record]:

@@ -13,25 +13,10 @@ from urllib.parse import quote
 
 import trio
 
-from wharfd import (
-    Client,
-    Command,
-    Folder,
-    Output,
-    Secret,
-    WharfdError,
-    choose_confinement,
-    find_binaries,
-    make_identity,
-)
+from wharfd import Client, Command, Output, WharfdError, make_identity
 
+from . import unaided
 from .config import Settings
-from .engine.programs import Programs
-from .engine.storehouse import Storehouse
-from .model.targets import BEFORE_GAP, Target
-from .mounting import target_of
-from .restoring.restore import Source, restore
-from .upkeep import open_storehouse
 
 _POLL_SECONDS = 0.2
 
@@ -71,13 +56,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         where.add_argument("--to-lsn", help="such as 0/3000060")
         if name == "restore":
             where.add_argument("--before-gap", action="store_true", help="up to the first gap in the log")
-            one.add_argument("--into", type=Path, required=True, help="a new folder")
-            one.add_argument(
-                "--from", dest="place", type=Path, help="folder of the backups, instead of the first place"
-            )
-            one.add_argument("--second", action="store_true", help="take them from the second place")
-            one.add_argument("--identity", type=Path, help="file with the age secret key")
-            one.add_argument("--bin-dir", type=Path, help="PostgreSQL's programs")
+            unaided.configure(one)
     unmount = actions.add_parser("unmount", help="end a mount")
     unmount.add_argument("id")
     made = actions.add_parser("new-key", help="make an age key; its file belongs into escrow")
@@ -87,7 +66,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(settings: Settings, arguments: argparse.Namespace, client: Client) -> int:
     output = Output(as_json=arguments.json)
     if arguments.action == "restore":
-        return trio.run(_restore, settings, arguments, output)
+        return trio.run(unaided.carry_out, settings, arguments, output)
     act: dict[str, Callable[[], int]] = {
         "list": lambda: _list(client, output),
         "history": lambda: _runs(client, output, arguments.kind),
@@ -162,64 +141,8 @@ def _follow(client: Client, output: Output, answer: Any, *, until: str = "") -> 
         threading.Event().wait(_POLL_SECONDS)
     if run["error"]:
         sys.stderr.write(f"wharfd: {run['error']}\n")
+    checks = [] if output.as_json else run["result"].pop("checks", [])
     output.facts(run if output.as_json else run["result"])
+    if checks:
+        output.table(checks, ["name", "outcome", "said"])
     return 0 if run["state"] != "failed" else 1
-
-
-async def _restore(settings: Settings, arguments: argparse.Namespace, output: Output) -> int:
-    """Restore without a daemon: with it the database may be gone."""
-    state_dir = arguments.state_dir.absolute() / "plugins" / "backups"
-    storehouse = (
-        Storehouse(Folder(arguments.place)) if arguments.place else open_storehouse(settings, state_dir)
-    )
-    if arguments.second and storehouse.second is None:
-        raise WharfdError("no second place is configured")
-    confinement = await choose_confinement()
-    programs = Programs(await find_binaries(arguments.bin_dir, confinement), confinement)
-    source = Source(
-        storehouse=storehouse,
-        place=storehouse.places[-1 if arguments.second else 0],
-        identity=_identity(settings, arguments.identity, state_dir),
-        programs=programs,
-        incoming=None if arguments.place or arguments.second else state_dir / "incoming",
-    )
-    into = arguments.into.absolute()
-    restored = await restore(
-        source, _target(arguments), into, backup_id=arguments.backup, hear=lambda step: output.line(step)
-    )
-    await restored.scratch.stop()
-    output.facts(
-        {
-            "backup": restored.entry.id,
-            "target": str(restored.target),
-            "reached_lsn": restored.reached_lsn,
-            "last_commit": restored.reached_at,
-            "data": str(restored.scratch.data),
-            "seconds": restored.phases.total,
-            **{f"seconds_{name}": seconds for name, seconds in restored.phases.seconds.items()},
-        }
-    )
-    return 0
-
-
-def _target(arguments: argparse.Namespace) -> Target:
-    if arguments.before_gap:
-        return BEFORE_GAP
-    try:
-        return target_of({"to_time": arguments.to_time, "to_lsn": arguments.to_lsn})
-    except ValueError as error:
-        raise WharfdError(str(error)) from None
-
-
-def _identity(settings: Settings, given: Path | None, state_dir: Path) -> Secret | None:
-    if given is None and settings.identity is not None:
-        return settings.identity
-    path = given or state_dir / "identity.txt"
-    try:
-        return Secret(path.read_text())
-    except FileNotFoundError:
-        if given is not None:
-            raise WharfdError(f"there is no file {given}") from None
-        return None
-    except OSError as error:
-        raise WharfdError(f"{path} cannot be read: {error.strerror}") from None

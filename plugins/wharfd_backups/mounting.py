@@ -26,7 +26,11 @@ def target_of(asked: dict[str, Any]) -> Target:
     if asked.get("to_time") and asked.get("to_lsn"):
         raise ValueError("give a time or a position, one of them")
     if asked.get("to_time"):
-        return to_time(datetime.fromisoformat(asked["to_time"].replace("Z", "+00:00")))
+        try:
+            time = datetime.fromisoformat(asked["to_time"].replace("Z", "+00:00"))
+        except ValueError:
+            raise ValueError(f"{asked['to_time']!r} is no time such as 2026-11-20T23:44:07Z") from None
+        return to_time(time)
     return to_lsn(asked["to_lsn"]) if asked.get("to_lsn") else LATEST
 
 

@@ -9,6 +9,8 @@ import msgspec
 
 from wharfd import Database, Record, Transaction, sql
 
+from .model.catalogue import Changes
+
 ADD = sql("add_run", "INSERT INTO backups.runs (id, kind, reason, actor, asked) VALUES ($1, $2, $3, $4, $5)")
 BEGIN = sql(
     "begin_run",
@@ -158,10 +160,11 @@ MARK_BEFORE = sql(
     "mark_before",
     "SELECT max(at) FROM backups.marks WHERE at <= $1::timestamptz - interval '5 seconds'",
 )
-CHANGING = sql(
-    "changing_tables",
-    """SELECT schemaname || '.' || relname AS name FROM pg_stat_user_tables
-        WHERE n_tup_upd + n_tup_del > 0""",
+CHANGES = sql(
+    "changed_tables",
+    """SELECT (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) AS since,
+        (SELECT coalesce(jsonb_object_agg(schemaname || '.' || relname, n_tup_del), '{}')
+           FROM pg_stat_user_tables WHERE n_tup_upd + n_tup_del > 0) AS deleted""",
 )
 
 
@@ -171,6 +174,8 @@ async def mark_before(db: Database, moment: datetime) -> datetime | None:
     return at
 
 
-async def changing_tables(db: Database) -> list[str]:
-    """Return the tables whose rows were ever changed or removed."""
-    return [row["name"] for row in await db.fetch(CHANGING)]
+async def changes(db: Database) -> Changes:
+    """Return which tables had rows changed or deleted at any time, and how many of them."""
+    row = await db.fetchrow(CHANGES)
+    assert row is not None
+    return Changes(row["deleted"], row["since"])

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import trio
@@ -180,10 +180,16 @@ async def _verify(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any
     entry = await trio.to_thread.run_sync(keeper.storehouse.entry, begun.asked["backup"])
     if entry is None:
         raise WharfdError(f"there is no backup {begun.asked['backup']}")
-    said = [await verify_place(keeper.source("first"), entry)]
-    if keeper.storehouse.second is not None:
-        said.append(await verify_place(keeper.source("second"), entry))
-    return {"backup": entry.id, "said": said}
+    places: tuple[Literal["first", "second"], ...] = ("first", "second")
+    said, wrong = list[str](), list[str]()
+    for which in places[: len(keeper.storehouse.places)]:
+        news.hear(f"reading the {which} place")
+        try:  # what is wrong in one place says nothing of the other
+            said.append(await verify_place(keeper.source(which), entry, news.passed))
+        except (WharfdError, OSError) as error:
+            wrong.append(str(error))
+    result = {"backup": entry.id, "said": [*said, *wrong]}
+    return {**result, "failed": "; ".join(wrong)} if wrong else result
 
 
 async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]:
@@ -207,7 +213,7 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
     aim = msgspec.structs.replace(
         aim,
         newest_mark=None if moment is None else await store.mark_before(ctx.db, moment),
-        changing=frozenset(await store.changing_tables(ctx.db)),
+        changes=await store.changes(ctx.db),
     )
     rehearsal = ctx.services.find(REHEARSAL)
     report = await drill(

@@ -14,6 +14,10 @@ from .model import Refused, clean_id, clean_text
 _HOUR = 3600.0
 
 
+class _OutOfDate(Exception):
+    """Ends the transaction of a change that was made for another version."""
+
+
 def checked_id(name: str, text: str, where: str = "body") -> str:
     """Return an id; 422 names the field when it is none."""
     try:
@@ -62,7 +66,7 @@ async def say(
     async def unit(tx: Transaction) -> Record:
         row = await store.save(tx, owner, insight_id, user_id, version=version, **said)
         if row is None:
-            raise Conflict("the feedback was changed meanwhile; read it again")
+            raise _OutOfDate
         if "flag" in said and row["newly_flagged"]:
             await ctx.events.publish(
                 tx,
@@ -78,6 +82,10 @@ async def say(
         tx.after_commit(lambda: ctx.cache.invalidate_soon(*tags(owner, insight_id)))
         return row
 
-    row = await ctx.db.repeat(unit)
+    try:
+        row = await ctx.db.repeat(unit)
+    except _OutOfDate:
+        present = await store.present_version(ctx.db, owner, insight_id, user_id)
+        raise Conflict(f"the feedback is at version {present}, not {version}", version=present) from None
     ctx.metrics["changes_total"].labels(kind, "done").inc()
     return row

@@ -31,8 +31,10 @@ class Point(msgspec.Struct, forbid_unknown_fields=True):
     timestamp: datetime | None = None
 
 
+_NO_JSON = re.compile(rb"(?<![\w\"])-?(?:NaN|Infinity)(?![\w\"])")  # what some write for such numbers
 _one = msgspec.json.Decoder(Point)
 _all = msgspec.json.Decoder(list[Point])
+_members = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def decode_points(body: bytes) -> tuple[dict[int, Point], dict[int, str]]:
@@ -46,12 +48,34 @@ def decode_points(body: bytes) -> tuple[dict[int, Point], dict[int, str]]:
         pass  # looked at one by one, so that the good ones count
     points: dict[int, Point] = {}
     problems: dict[int, str] = {}
-    for position, raw in enumerate(msgspec.json.decode(body, type=list[msgspec.Raw])):
+    for position, raw in enumerate(_split(body)):
         try:
             points[position] = _one.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems[position] = str(error)
+            problems[position] = _sentence(str(error))
     return points, problems
+
+
+def _split(body: bytes) -> list[msgspec.Raw]:
+    """Return the members of a JSON list. NaN and Infinity, which are no JSON, become numbers out of range."""
+    try:
+        return _members.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not _NO_JSON.search(body):
+            raise
+        return _members.decode(_NO_JSON.sub(b"1e999", body))
+
+
+def _sentence(text: str) -> str:
+    """Write what msgspec says of a point as the other problems are written."""
+    what, _, path = text.replace("`", "").partition(" - at $.")
+    missing = what.removeprefix("Object missing required field ")
+    if missing != what:
+        return f"{missing} is missing"
+    what = "must be a finite number" if what == "Number out of range" else what[:1].lower() + what[1:]
+    return f"{path} {what}" if path else what
 
 
 def utc(at: datetime) -> datetime:

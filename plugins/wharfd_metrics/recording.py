@@ -13,7 +13,7 @@ from . import store
 from .checking import AHEAD, LARGEST, Point, problem_with, problem_with_value, utc
 from .config import Settings
 from .planning import floor
-from .series import Book, Name, Place, key_of, name_of
+from .series import Book, Name, Place, key_of, name_of, unit_problem
 from .sketch import Summary
 from .store import Row
 
@@ -134,10 +134,7 @@ async def _resolve(
         if name in refused:
             problems[position] = refused[name]
         elif point.unit != known[name].unit:
-            kept = known[name].unit
-            problems[position] = (
-                f"unit {point.unit!r} differs from {kept!r}, in which {point.metric_type} has been kept"
-            )
+            problems[position] = unit_problem(point.metric_type, point.unit, known[name].unit)
         else:
             series[position] = book.remember(owner, point, known[name].id)
     return series, problems

@@ -27,6 +27,7 @@ from .series import choose
 BASE = "/api/v1/monitoring"
 OLD = "/api/monitoring"
 Ctx = PluginContext[Settings]
+_MOST_ERRORS = 1000  # told of in a minimal answer
 _RECENT_SECONDS = 300.0
 _AGGREGATED_SECONDS = 3600.0
 _MOST_NAMES = 5000
@@ -90,7 +91,8 @@ async def record_batch(ctx: Ctx, request: Request) -> Any:
     status = 207 if problems else 200
     errors = [{"index": n, "error": problems[n]} for n in sorted(problems)]
     if request.query.answer == "minimal":
-        return _json(status, {"accepted": len(taken.rows), "errors": errors})
+        counts = {"accepted": len(taken.rows), "refused": len(errors)}
+        return _json(status, {**counts, "errors": errors[:_MOST_ERRORS]})
     by_position = {error["index"]: error for error in errors}
     kept = taken.kept()
     answer = [_stored(points[n], *kept[n]) if n in kept else by_position[n] for n in range(count)]
@@ -115,10 +117,11 @@ def _stored(point: Point, number: int, at: datetime) -> dict[str, Any]:
 
 
 def _field_error(problem: str, path: str) -> FieldError:
-    """Tell a problem by its field: its sentence begins with the field's name."""
-    name = problem.split(" ")[0]
-    known = name in Point.__struct_fields__
-    return FieldError(f"{path}.{name}".lstrip(".") if known else path, problem)
+    """Tell a problem by its field, with which its sentence begins."""
+    name, _, said = problem.partition(" ")
+    if name not in Point.__struct_fields__:
+        return FieldError(path, problem)
+    return FieldError(f"{path}.{name}".lstrip("."), said)
 
 
 async def list_points(ctx: Ctx, request: Request) -> list[dict[str, Any]]:

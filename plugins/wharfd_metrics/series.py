@@ -27,7 +27,7 @@ FIND = sql(
 COUNT = sql("count_series", "SELECT count(*) FROM metrics.series WHERE owner IS NOT DISTINCT FROM $1::text")
 COUNT_OF_METRIC = sql(
     "count_series_of_metric",
-    """SELECT count(*) FROM metrics.series
+    """SELECT count(*) AS series, min(unit) AS unit FROM metrics.series
     WHERE service_name = $2 AND metric_type = $3 AND owner IS NOT DISTINCT FROM $1::text""",
 )
 ADD = sql(
@@ -156,7 +156,7 @@ class Book:
         found = {names[row["n"] - 1]: Known(row["id"], row["unit"]) for row in rows}
         problems: dict[Name, str] = {}
         total: int | None = None
-        per_metric: dict[tuple[str, str], int] = {}
+        per_metric: dict[tuple[str, str], tuple[int, str]] = {}  # how many series, and in which unit
         for name in names:
             if name in found:
                 continue
@@ -164,10 +164,18 @@ class Book:
             if total is None:
                 total = await tx.fetchval(COUNT, owner)
             if metric not in per_metric:
-                per_metric[metric] = await tx.fetchval(COUNT_OF_METRIC, owner, *metric)
-            if per_metric[metric] >= self._max_per_metric:
+                there = await tx.fetchrow(COUNT_OF_METRIC, owner, *metric)
+                assert there is not None
+                per_metric[metric] = (
+                    there["series"],
+                    units[name] if there["unit"] is None else there["unit"],
+                )
+            count, unit = per_metric[metric]
+            if units[name] != unit:
+                problems[name] = unit_problem(name.metric, units[name], unit)
+            elif count >= self._max_per_metric:
                 problems[name] = (
-                    f"{name.metric} of {name.service} has {per_metric[metric]} sets of labels, the most there"
+                    f"{name.metric} of {name.service} has {count} sets of labels, the most there"
                     " may be; leave out labels with many values"
                 )
             elif total >= self._max_series:
@@ -178,9 +186,14 @@ class Book:
                 labels: Any = msgspec.json.decode(name.labels)
                 number = await tx.fetchval(ADD, owner, name.service, name.metric, labels, units[name])
                 found[name] = Known(number, units[name])
-                per_metric[metric] += 1
+                per_metric[metric] = (count + 1, unit)
                 total += 1
         return found, problems
+
+
+def unit_problem(metric: str, unit: str, kept: str) -> str:
+    """Say that a metric has been kept in another unit."""
+    return f"unit {unit!r} differs from {kept!r}, in which {metric} has been kept"
 
 
 def key_of(point: Point) -> Named:

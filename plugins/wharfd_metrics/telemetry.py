@@ -6,7 +6,6 @@ A sum over its labels is recorded of each counter and gauge; sinks get every ser
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -59,7 +58,7 @@ async def publish(ctx: PluginContext[Settings]) -> Published:
     await measure(ctx)
     at = ctx.now()
     exported = list(points_of(ctx.metrics.samples(), at))
-    totals = dict(enumerate(_totals(exported)))
+    totals = dict(enumerate(_totals(exported, ctx.node)))
     taken, problems = await recording.record(ctx, None, totals)
     if problems:
         ctx.log.warning("own_metrics_refused", count=len(problems), first=next(iter(problems.values())))
@@ -108,8 +107,8 @@ def unit_of(name: str) -> str:
     return next((unit for ending, unit in _UNITS if plain.endswith(ending)), "")
 
 
-def _totals(points: Iterable[MetricPoint]) -> Iterable[Point]:
-    labels = {"node": socket.gethostname()[:100]}
+def _totals(points: Iterable[MetricPoint], node: str) -> Iterable[Point]:
+    labels = {"node": node[:100]}
     totals: dict[str, MetricPoint] = {}
     for one in points:
         there = totals.get(one.name)

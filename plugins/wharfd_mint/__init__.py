@@ -71,6 +71,7 @@ def register_migrations() -> Migrations:
             "mint.attempts",
             "mint.notices",
             "mint.claims",
+            "mint.payments",
         ),
     )
 

@@ -9,9 +9,9 @@ from wharfd import AlertRule, Finding, Health, HealthCheck, PluginContext
 
 from .config import Settings
 from .minters import evm_of
+from .model.fees import WEI_PER_COIN
 from .store import ledger, watching
 
-_WEI = 10**18
 RUNBOOK = "docs/runbooks/stuck-mint.md"
 
 
@@ -70,7 +70,7 @@ async def find_signer_trouble(ctx: PluginContext[Settings]) -> list[Finding]:
     if row is None or row["seen_at"] is None:
         return []
     name, found = row["signer"], []
-    balance = int(row["balance"]) / _WEI
+    balance = int(row["balance"]) / WEI_PER_COIN
     if balance < settings.low_balance:
         found.append(Finding(f"signer {name} has {balance:.6f} coins left", "balance", balance))
     if row["paused_for"] is not None:
@@ -78,7 +78,7 @@ async def find_signer_trouble(ctx: PluginContext[Settings]) -> list[Finding]:
     gaps = await ledger.gaps(ctx.db, minter.account, row["nonce"])
     if gaps:
         found.append(Finding(f"signer {name}: nonces {gaps[:10]} are missing and hold up later ones", "gap"))
-    spent = await ledger.spent(ctx.db, minter.account, ctx.now().date()) / _WEI
+    spent = await ledger.spent(ctx.db, minter.account, ctx.now().date()) / WEI_PER_COIN
     if spent > 0.8 * settings.spend_per_day:
         found.append(
             Finding(f"{spent:.4f} of {settings.spend_per_day} coins are spent today", "spending", spent)

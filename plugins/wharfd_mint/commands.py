@@ -9,11 +9,15 @@ from urllib.parse import quote
 
 from wharfd import Command, Output, WharfdError
 
+from .model.money import in_words
+
+_STATES = ("ready", "running", "done", "buried", "held", "cancelled")
+
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     listed = actions.add_parser("list", help="list mints, the newest first (the default)")
-    listed.add_argument("--state", help="ready, running, done, buried, held or cancelled")
+    listed.add_argument("--state", choices=_STATES, help="only mints in this state")
     listed.add_argument("--limit", type=int, default=50, help="how many at most")
     parser.set_defaults(action="list", **vars(listed.parse_args([])))
     for action, words in (
@@ -66,11 +70,11 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
         output.table(checks, ["check", "state", "detail"])
         return 1 if any(one["state"] == "fail" for one in checks) else 0
     elif action == "tiers":
-        rows = client.get("/api/v1/mint/tiers")["items"]
-        output.table(rows, ["tier", "cap", "taken", "left", "price", "currency"], empty="no tiers")
+        rows = _readable(client.get("/api/v1/mint/tiers")["items"], "price", output)
+        output.table(rows, ["tier", "cap", "taken", "left", "price"], empty="no tiers")
     elif action == "payments":
-        rows = client.get("/api/v1/mint/payments")["items"]
-        columns = ["eventId", "licenseId", "amount", "currency", "outcome", "at"]
+        rows = _readable(client.get("/api/v1/mint/payments")["items"], "amount", output)
+        columns = ["eventId", "kind", "licenseId", "amount", "outcome", "at"]
         output.table(rows, columns, empty="no payment waits for a person")
     elif action == "settle":
         client.post(f"/api/v1/mint/payments/{quote(arguments.payment, safe='')}/settle")
@@ -80,6 +84,15 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
     else:
         return _import(arguments, client, output)
     return 0
+
+
+def _readable(rows: list[dict[str, Any]], money: str, output: Output) -> list[dict[str, Any]]:
+    """Write money for people; JSON keeps its minor units."""
+    if output.as_json:
+        return rows
+    return [
+        row if row[money] is None else {**row, money: in_words(row[money], row["currency"])} for row in rows
+    ]
 
 
 def _show(mint: dict[str, Any], output: Output) -> None:
@@ -115,7 +128,8 @@ def _import(arguments: argparse.Namespace, client: Any, output: Output) -> int:
         output.json(done)
     else:
         output.line(f"{done['added']} added, {done['skipped']} there already, {done['failed']} wrong")
-        output.table(done["errors"], ["line", "message"], empty="")
+        if done["errors"]:
+            output.table(done["errors"], ["line", "message"])
     return 1 if done["failed"] else 0
 
 

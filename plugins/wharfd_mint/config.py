@@ -11,10 +11,10 @@ from wharfd import NetworkPolicy, Secret, UrlRefused, option, parse_url
 
 from .model.calls import Function, Interface, selector
 from .model.decisions import Rules
-from .model.fees import FeeRules
+from .model.fees import WEI_PER_GWEI, FeeRules
 from .model.wallets import BadWallet, check_wallet
 
-WEI_PER_GWEI = 10**9
+_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,10 @@ class Evm:
     )
 
     def __post_init__(self) -> None:
-        if self.chain_id < 1 or not self.rpc:
-            raise ValueError("rpc: needs at least one URL, and chain_id a number above 0")
+        if self.chain_id < 1:
+            raise ValueError("chain_id: must be above 0")
+        if not self.rpc:
+            raise ValueError("rpc: needs at least one URL")
         try:
             object.__setattr__(self, "contract", check_wallet(self.contract))
         except BadWallet as error:
@@ -125,6 +127,8 @@ class Evm:
             raise ValueError("confirmations: 1 to 10000; in_flight: 1 to 64; log_range: at least 1")
         if not re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", self.key.reveal()):
             raise ValueError("key: must be 0x and 64 hexadecimal digits")
+        if not 0 < int(self.key.reveal(), 16) < _CURVE_ORDER:
+            raise ValueError("key: is no private key of this curve")
 
     def _check_urls(self) -> None:
         for number, url in enumerate(self.rpc):

@@ -32,6 +32,8 @@ from wharfd.contracts.html import (
     table,
 )
 
+from .model.money import in_words
+
 MINTS, BUYERS = "/console/mint/mints", "/console/mint/buyers"
 _API = "/api/v1/mints"
 _ACTIVATE, _OPERATE = "mint:activate", "mint:operate"
@@ -86,7 +88,7 @@ def _payments(request: Request, payments: list[dict[str, Any]]) -> Html:
             moment(one["at"]),
             one["kind"],
             code(one["licenseId"] or "–"),
-            f"{number(one['amount'])} {one['currency'] or ''}",
+            in_words(one["amount"], one["currency"]),
             one["outcome"],
             action(
                 request.identity, _OPERATE, "Dealt with",
@@ -100,7 +102,7 @@ def _payments(request: Request, payments: list[dict[str, Any]]) -> Html:
         "Paid",
         "Kind",
         "License",
-        Column("Minor units", right=True),
+        Column("Amount", right=True),
         Column("What is wrong", wide=True),
     ]
     note = "They were taken, and no mint could follow by itself."
@@ -173,7 +175,7 @@ def _buttons(request: Request, one: dict[str, Any]) -> Html:
     )  # fmt: skip
     hold = action(
         request.identity, _ACTIVATE, "Hold", path + "hold", body={"reason": "held from the console"},
-        confirm="Leave this mint alone until it is tried again? What was sent may be mined all the same.",
+        confirm="Leave this mint alone until it is tried again?",
     )  # fmt: skip
     return join((again, "" if one["state"] == "held" else hold), " ")
 

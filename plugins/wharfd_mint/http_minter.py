@@ -29,7 +29,9 @@ from .config import Http
 from .store import intents
 
 _TRY_LATER = frozenset({408, 409, 423, 425, 429})
+_NOT_LET_IN = frozenset({403, 404, 405})  # the settings' fault and no mint's, unless the answer says so
 _AWAY_SECONDS = 15.0
+_NOT_LET_IN_SECONDS = 60.0
 
 
 class _Answer(msgspec.Struct):
@@ -99,7 +101,11 @@ class HttpMinter:
             answer = msgspec.json.decode(body, type=_Answer)
         except msgspec.MsgspecError:
             answer = None
-        if answer is not None and (status < 300 or answer.status == "failed"):
+        said_so = answer is not None and (status < 300 or answer.status == "failed")
+        if status == 401 or (status in _NOT_LET_IN and not said_so):
+            trouble = f"the mint service answers {status}; look at url and token in [plugins.mint.http]"
+            return Pending(_NOT_LET_IN_SECONDS, "service_away", trouble)
+        if answer is not None and said_so:
             return answer
         if 400 <= status < 500:
             return _Answer("failed", error=f"status {status}")
@@ -126,9 +132,10 @@ class HttpMinter:
         try:
             answer = await self._ask(request)
         except OutboundError as error:
-            return Verified(None, detail=error.kind)
+            return Verified(None, detail=str(error))
         if isinstance(answer, _Answer) and answer.status == "minted":
-            return Verified(True, final=True)
+            token = None if answer.token_id is None else str(answer.token_id)
+            return Verified(True, final=True, token_id=token)
         if isinstance(answer, Pending):
             return Verified(None, detail=answer.trouble or "")
         return Verified(False, detail="the mint service does not know the mint any more")
@@ -138,6 +145,7 @@ class HttpMinter:
         try:
             status, _ = await self._call("GET", f"{self._settings.url}/wharfd-doctor")
         except OutboundError as error:
-            return [{"check": "service", "state": "fail", "detail": f"{error.kind}: {error}"}]
+            return [{"check": "service", "state": "fail", "detail": str(error)}]
         well = status < 500 and status not in (401, 403)
-        return [{"check": "service", "state": "ok" if well else "fail", "detail": f"answers {status}"}]
+        detail = "answers, and knows no mint it was not told" if status == 404 else f"answers {status}"
+        return [{"check": "service", "state": "ok" if well else "fail", "detail": detail}]

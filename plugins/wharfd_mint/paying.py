@@ -10,6 +10,7 @@ from wharfd.contracts.events import Envelope
 from . import desk
 from .config import Settings
 from .model.licenses import BadLicense, check_license
+from .model.money import in_words
 from .store import buyers, watching
 from .store.buyers import Buyer
 
@@ -37,16 +38,16 @@ async def on_payment(ctx: PluginContext[Settings], envelope: Envelope, tx: Trans
     if license_id is None:
         return
     buyer = await buyers.locked(tx, license_id)
-    outcome, needs_person = await _receive(ctx, tx, buyer, envelope)
+    outcome, needs_person = await _receive(ctx, tx, license_id, buyer, envelope)
     await _note(ctx, tx, envelope, "received", license_id, outcome, needs_person)
 
 
 async def _receive(
-    ctx: PluginContext[Settings], tx: Transaction, buyer: Buyer | None, envelope: Envelope
+    ctx: PluginContext[Settings], tx: Transaction, license_id: str, buyer: Buyer | None, envelope: Envelope
 ) -> tuple[str, bool]:
     payment = envelope.data
     if buyer is None:
-        return "no buyer has this license", True
+        return await _nobody(tx, license_id), True
     wrong = _amount_wrong(ctx.settings, buyer, payment.get("amount"), payment.get("currency"))
     if wrong is not None:
         return wrong, True
@@ -65,13 +66,18 @@ async def _receive(
     return "activated", False
 
 
+async def _nobody(tx: Transaction, license_id: str) -> str:
+    status = await buyers.archived(tx, license_id)
+    return "no buyer has this license" if status is None else f"its buyer is {status} and in the archive"
+
+
 def _amount_wrong(settings: Settings, buyer: Buyer, amount: object, currency: object) -> str | None:
     if not settings.payments.check_amount or buyer.price is None:
         return None
     if not isinstance(amount, int) or currency != buyer.currency:
-        return f"paid {amount} {currency} for a price of {buyer.price} {buyer.currency}"
+        return f"paid {in_words(amount, currency)} for a price of {in_words(buyer.price, buyer.currency)}"
     if amount < buyer.price:
-        return f"paid {amount} of {buyer.price} {buyer.currency}"
+        return f"paid {in_words(amount, currency)} of {in_words(buyer.price, buyer.currency)}"
     return None
 
 
@@ -83,11 +89,12 @@ async def on_refund(ctx: PluginContext[Settings], envelope: Envelope, tx: Transa
     buyer = await buyers.locked(tx, license_id)
     amount = envelope.data.get("amount")
     if buyer is None:
-        outcome, needs_person = "no buyer has this license", True
+        outcome, needs_person = await _nobody(tx, license_id), True
     elif buyer.status != "active":
         outcome, needs_person = f"the buyer is {buyer.status}", buyer.status != "refunded"
     elif buyer.price is not None and isinstance(amount, int) and amount < buyer.price:
-        outcome, needs_person = f"a part went back: {amount} of {buyer.price} {buyer.currency}", True
+        part = f"{in_words(amount, buyer.currency)} of {in_words(buyer.price, buyer.currency)}"
+        outcome, needs_person = f"a part went back: {part}", True
     else:
         reason = f"refund {envelope.data.get('transaction_id')}"
         await desk.leave(ctx, tx, buyer, "refunded", actor=_ACTOR, reason=reason)

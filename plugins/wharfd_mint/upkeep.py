@@ -1,5 +1,4 @@
-"""What is done again and again: tend the signer, watch for reorganisations, validate, review wires,
-archive."""
+"""What is done by the clock: tend the signer, watch for reorganisations, validate, review wires, archive."""
 
 from __future__ import annotations
 
@@ -49,7 +48,8 @@ async def validate(ctx: PluginContext[Settings]) -> None:
 async def _check(ctx: PluginContext[Settings], intent_id: str) -> str:
     intent = await intents.load(ctx.db, intent_id)
     if intent is None:
-        return "seen"  # its buyer is in the archive
+        await intents.mark_checked(ctx.db, intent_id, final=True)  # its buyer is in the archive
+        return "seen"
     minter = await find_minter(ctx, intent.minter)
     if minter is None:
         return "unknown"
@@ -57,15 +57,17 @@ async def _check(ctx: PluginContext[Settings], intent_id: str) -> str:
     if found.seen is None:
         return "unknown"
     if found.seen:
-        await intents.mark_checked(ctx.db, intent_id, final=found.final)
+        await intents.mark_checked(ctx.db, intent_id, final=found.final, token_id=found.token_id)
         return "seen"
     ctx.log.error("token_gone", license=intent.license_id, tx_hash=intent.tx_hash, detail=found.detail)
     async with ctx.db.transaction() as tx:
         await buyers.locked(tx, intent.license_id)
-        if found.record is not None and await intents.reopen(tx, intent_id, found.detail):
+        if found.record is None:
+            await intents.doubt(tx, intent_id, found.detail)
+        elif await intents.reopen(tx, intent_id, found.detail):
             await found.record(tx)
             ctx.work.wake(tx, "intents")
-    ctx.metrics["mints_total"].labels("reorged").inc()
+    ctx.metrics["mints_total"].labels("held" if found.record is None else "reorged").inc()
     return "gone"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from wharfd import Cancel, Done, Hold, Job, PluginContext, Snooze, Transaction
 from wharfd.contracts.mints import (
     Minted,
@@ -110,14 +112,16 @@ async def _deliver(ctx: PluginContext[Settings], job: Job[IntentRow], intent: In
         if minted.record is not None:
             await minted.record(tx)
         if wanted and await intents.claim_notice(tx, intent.license_id, DELIVERED):
-            await _tell(ctx, tx, intent, minted)
+            await _tell(ctx, tx, intent, minted, now)
     ctx.metrics["mints_total"].labels("delivered").inc()
     ctx.metrics["delivery_seconds"].observe(max(0.0, (now - intent.created_at).total_seconds()))
     log = ctx.log.info if wanted else ctx.log.error
     log("nft_delivered", license=intent.license_id, tx_hash=minted.tx_hash, token_id=minted.token_id)
 
 
-async def _tell(ctx: PluginContext[Settings], tx: Transaction, intent: Intent, minted: Minted) -> None:
+async def _tell(
+    ctx: PluginContext[Settings], tx: Transaction, intent: Intent, minted: Minted, at: datetime
+) -> None:
     event = NftDelivered(
         owner=intent.owner,
         subject=intent.license_id,
@@ -128,7 +132,7 @@ async def _tell(ctx: PluginContext[Settings], tx: Transaction, intent: Intent, m
         tx_hash=minted.tx_hash,
         token_id=minted.token_id,
         chain_id=minted.chain_id,
-        delivered_at=ctx.now(),
+        delivered_at=at,
     )
     event_id = await ctx.events.publish(tx, event)
     await intents.note_notice(tx, intent.license_id, DELIVERED, event_id)

@@ -6,6 +6,7 @@ import argparse
 import getpass
 import sys
 import threading
+from collections.abc import Set
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +18,7 @@ from .schemes import PRESETS, make_key
 from .sending import Plan, send
 
 _POLL_SECONDS = 1.0
+_REMEMBERED = 20_000
 
 
 def commands(settings: Settings) -> list[Command]:
@@ -85,7 +87,7 @@ def _send(settings: Settings, arguments: argparse.Namespace, client: Any) -> int
         url=arguments.to or find_ingest(client),
         paths=source.paths,
         names=names,
-        count=arguments.count or len(names),
+        count=len(names) if arguments.count is None else arguments.count,
         rate=arguments.rate,
         connections=arguments.connections,
         first=arguments.first,
@@ -196,18 +198,37 @@ def _query(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tail(output: Output, client: Any, path: str, query: dict[str, Any], items: list[dict[str, Any]]) -> None:
-    seen: set[str] = set()
+    """Show the newest events, then each that comes; ids are sortable, so older ones are told by theirs."""
     pause = threading.Event()
+    shown = {event["id"] for event in items}
+    oldest = min(shown, default="")
     while True:
         for event in reversed(items):
-            if event["id"] not in seen:
-                if output.as_json:
-                    output.record(event)
-                else:
-                    output.line("  ".join(str(event[column] or "-") for column in _COLUMNS))
-        seen = {event["id"] for event in items}
+            if output.as_json:
+                output.record(event)
+            else:
+                output.line("  ".join(str(event[column] or "-") for column in _COLUMNS))
         pause.wait(_POLL_SECONDS)
-        items = client.get(path, **query | {"limit": 200})["items"]
+        items = _arrived(client, path, query | {"limit": 200}, shown, oldest)
+        shown.update(event["id"] for event in items)
+        if len(shown) > _REMEMBERED:
+            shown = set(sorted(shown)[-_REMEMBERED // 2 :])
+            oldest = min(shown)
+
+
+def _arrived(
+    client: Any, path: str, query: dict[str, Any], shown: Set[str], oldest: str
+) -> list[dict[str, Any]]:
+    """Return what is not shown yet, the newest first, from as many pages as it takes."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        page = client.get(path, **query, cursor=cursor)
+        fresh = [event for event in page["items"] if event["id"] > oldest and event["id"] not in shown]
+        found += fresh
+        cursor = page["next_cursor"]
+        if cursor is None or len(fresh) < len(page["items"]):
+            return found
 
 
 def _configure_sources(parser: argparse.ArgumentParser) -> None:
@@ -222,6 +243,12 @@ def _configure_sources(parser: argparse.ArgumentParser) -> None:
     one.add_argument("source", help="a source that has stored_keys")
     one.add_argument("--name", default="default", help="what to call it (default)")
     one.add_argument("--key-encoding", help="base64, utf8 or hex; the source's own if not given")
+    one.add_argument(
+        "--from", dest="valid_from", metavar="TIME", help="counts from then on (UTC); at once if not given"
+    )
+    one.add_argument(
+        "--until", dest="valid_until", metavar="TIME", help="counts until then (UTC); no end if not given"
+    )
     one = actions.add_parser("rotate-key", help="store the next version of a key, read from standard input")
     one.add_argument("key", help="whs_…")
     one.add_argument("--overlap", type=int, default=86400, help="seconds the old one still counts (a day)")
@@ -254,16 +281,20 @@ def _sources(arguments: argparse.Namespace, client: Any) -> int:
 def _list_keys(arguments: argparse.Namespace, client: Any, output: Output) -> None:
     query = {"source": arguments.source} if arguments.source else {}
     rows = client.get(_KEYS, **query)["data"]["secrets"]
-    columns = ["id", "endpoint", "name", "keyVersion", "isActive", "validUntil", "usageCount", "lastUsedAt"]
+    columns = ["id", "endpoint", "name", "keyVersion", "isActive", "validFrom", "validUntil", "usageCount"]
+    columns.append("lastUsedAt")
     output.table(rows, columns, empty="no key is stored")
 
 
 def _add_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:
     body = {"source": arguments.source, "name": arguments.name, "key": _typed_key()}
-    if arguments.key_encoding:
-        body["keyEncoding"] = arguments.key_encoding
-    made = client.post(_KEYS, body)["data"]
-    _tell(output, made, f"{made['id']} is used from now on")
+    more = {
+        "keyEncoding": arguments.key_encoding,
+        "validFrom": arguments.valid_from,
+        "validUntil": arguments.valid_until,
+    }
+    made = client.post(_KEYS, body | {name: value for name, value in more.items() if value})["data"]
+    _tell(output, made, f"{made['id']} is used from {made['validFrom'] or 'now'} on")
 
 
 def _rotate_key(arguments: argparse.Namespace, client: Any, output: Output) -> None:

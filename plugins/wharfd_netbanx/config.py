@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from wharfd import Secret, SecretError, option
+from wharfd import NetworkPolicy, Secret, SecretError, option
 
 from .schemes import (
     Key,
     KeyEncoding,
+    SchemeName,
     Unchecked,
     Verifier,
     find_preset,
@@ -81,20 +82,31 @@ class Reconcile:
     )
     younger_than: timedelta = option(timedelta(days=7), help="a payment older than this is not asked about")
     at_most: int = option(50, help="payments asked about in one round")
+    allow_networks: tuple[str, ...] = option(
+        (), help="networks the provider's API may be in that are refused by default, for a proxy of your own"
+    )
 
     def __post_init__(self) -> None:
+        self.network()
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
             raise ValueError('url: must be a whole address, such as "https://api.paysafe.com"')
         if self.every < timedelta(seconds=10) or not 1 <= self.at_most <= 1000:
             raise ValueError("every: must be 10 s or more, and at_most between 1 and 1000")
 
+    def network(self) -> NetworkPolicy:
+        """Where the provider's API may be; raises ValueError for what is no network."""
+        try:
+            return NetworkPolicy(self.allow_networks)
+        except ValueError as error:
+            raise ValueError(f"allow_networks: {error}") from None
+
 
 @dataclass(frozen=True)
 class Source:
     """`[plugins.netbanx.sources.NAME]`: one provider endpoint, how it signs and where it posts."""
 
-    scheme: str = option("paysafe", help="how the provider signs; `wharfd sources schemes` lists them")
+    scheme: SchemeName = option("paysafe", help="how the provider signs; `wharfd sources schemes` lists them")
     paths: tuple[str, ...] = option(DEFAULT_PATHS, help="paths the provider may post to")
     keys: tuple[Secret | KeySettings, ...] = option((), help="the keys that count; the newest first")
     key_encoding: KeyEncoding | None = option(

@@ -116,9 +116,7 @@ def _source(request: Request, one: dict[str, Any]) -> list[Html]:
         ),
     ]
     if request.identity.may(_MANAGE):
-        parts.append(
-            card("Add a key", _addition(request, one), note="It is sealed at once and counts from now on.")
-        )
+        parts.append(card("Add a key", _addition(request, one), note="It is sealed at once."))
     return parts
 
 
@@ -215,5 +213,7 @@ def _addition(request: Request, one: dict[str, Any]) -> Html:
         field("Name", "name", hint="default", kind="text"),
         choice("Written as", "keyEncoding", _ENCODINGS),
         field("Description", "description", kind="text"),
+        field("Counts from (UTC; at once if empty)", "validFrom", kind="datetime-local"),
+        field("Counts until (UTC; no end if empty)", "validUntil", kind="datetime-local"),
         body={"source": one["name"]},
     )

@@ -28,6 +28,8 @@ Context = PluginContext[Settings]
 
 DEADLINE_SECONDS = 15.0
 MAX_ANSWER_BYTES = 1 << 20
+# Of this reference alone: one that the provider cannot read must not keep the others from being asked about.
+_NOTHING_THERE = frozenset({400, 404, 410, 414, 422})
 OPEN = sql(
     "find_open_payments",
     """SELECT id, merchant_ref, status FROM netbanx.transactions
@@ -112,8 +114,9 @@ async def look_up(ctx: Context, settings: Reconcile, merchant_ref: str) -> list[
         ],
         deadline=DEADLINE_SECONDS,
         max_response_bytes=MAX_ANSWER_BYTES,
+        policy=settings.network(),
     )
-    if answer.status == 404:
+    if answer.status in _NOTHING_THERE:
         return []
     if answer.status != 200 or answer.truncated:
         raise ProviderAway(f"the provider answered {answer.status} to a look-up by merchantRefNum")

@@ -269,7 +269,10 @@ def _wallet(make: _Maker) -> dict[str, Any]:
 
 
 def _connectivity(make: _Maker) -> dict[str, Any]:
-    return {"mode": "test", "eventDate": make.time(), "eventType": "test", "attemptNumber": 1}
+    # Nothing but its time tells one from another, so the number is in there.
+    at = make.at + timedelta(milliseconds=make.number % 1000)
+    when = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"mode": "test", "eventDate": when, "eventType": "test", "attemptNumber": 1}
 
 
 _NETBANX = "/api/webhooks/netbanx"
@@ -314,7 +317,7 @@ def make_sample(
 ) -> Sample:
     """Return a sample delivery that was made and signed at `at`."""
     body = msgspec.json.encode(sample_document(name, number=number, at=at, attempt=attempt))
-    body, headers = signer.sign(body, at, f"evt_sample_{number}")
+    body, headers = signer.sign(body, at, f"evt_sample_{name}_{number}")
     return Sample(name, _SHAPES[name][0], body, {"Content-Type": "application/json"} | headers)
 
 

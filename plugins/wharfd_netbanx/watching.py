@@ -182,16 +182,23 @@ async def find_silence(ctx: Context) -> list[Finding]:
         last = await last_seen(ctx.db, name) or started
         silent = active_time(last, now, source.active_hours)
         if silent > source.expect_every:
-            hours = silent.total_seconds() / 3600
             found.append(
                 Finding(
-                    f"nothing came from {name} for {hours:.1f} active hours, expected every "
-                    f"{source.expect_every.total_seconds() / 3600:.1f}",
+                    f"nothing came from {name} for {_words(silent)} of active time, expected every "
+                    f"{_words(source.expect_every)}",
                     name,
                     silent.total_seconds(),
                 )
             )
     return found
+
+
+def _words(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 async def find_validation_off(ctx: Context) -> list[Finding]:

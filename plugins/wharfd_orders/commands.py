@@ -124,9 +124,15 @@ def _run(arguments: argparse.Namespace, client: Any) -> int:
 
 
 def _show(output: Output, view: dict[str, Any]) -> None:
-    output.facts(
-        {name: view[name] for name in _FACTS if view.get(name) is not None} if not output.as_json else view
-    )
+    if output.as_json:
+        output.facts(view)
+        return
+    facts = {name: view[name] for name in _FACTS if view.get(name) is not None}
+    output.facts(facts | ({"amounts": _amounts(view)} if view.get("amounts") else {}))
+
+
+def _amounts(view: dict[str, Any]) -> str:
+    return ", ".join(f"{sum_['text']} {currency}" for currency, sum_ in view["amounts"].items())
 
 
 def _submit(arguments: argparse.Namespace, client: Any, output: Output) -> int:
@@ -162,7 +168,8 @@ def _submit(arguments: argparse.Namespace, client: Any, output: Output) -> int:
         raise WharfdError(f"{arguments.file} cannot be read: {error.strerror}") from error
     view = answer.json()
     if arguments.check:
-        output.facts({n: v for n, v in view.items() if n != "rowErrors"} if not output.as_json else view)
+        facts = {name: value for name, value in view.items() if name != "rowErrors"}
+        output.facts(view if output.as_json else facts | {"amounts": _amounts(view)})
         _errors(output, view.get("rowErrors") or [])
         return 0 if view["success"] else 1
     if answer.headers.get("idempotency-replayed"):

@@ -24,6 +24,10 @@ class HttpSettings:
     find_url: str | None = option(
         None, help="where the outcome of an order is asked for; {key} is its idempotency key"
     )
+    missing_after: timedelta = option(
+        timedelta(seconds=60),
+        help="how long after a call its answer that it does not have the order is believed",
+    )
     idempotent: bool = option(
         False, help="whether the order system knows Idempotency-Key, so that an order can be sent again"
     )
@@ -41,6 +45,8 @@ class HttpSettings:
             raise ValueError("max_per_second: must be above 0")
         if self.breaker_failures < 1:
             raise ValueError("breaker_failures: must be at least 1")
+        if self.missing_after < timedelta(0):
+            raise ValueError("missing_after: must not be below 0")
         if self.find_url is not None and "{key}" not in self.find_url:
             raise ValueError("find_url: must hold {key}")
 

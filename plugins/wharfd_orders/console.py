@@ -32,7 +32,7 @@ from wharfd.contracts.html import (
 BATCHES = "/console/orders/batches"
 _API = "/api/v1/bulk-orders"
 _WRITE, _APPROVE = "orders:write", "orders:approve"
-_OVER = ("finished",)
+_OVER = ("finishing", "finished")
 
 
 async def render_batches(ctx: Any, request: Request) -> Html:

@@ -119,6 +119,7 @@ async def read_upload(
     plain, mapping, delimiter = plain_query(query)
 
     def rules_of(body: Mapping[str, Any]) -> Rules:
+        in_body.update(body)
         chosen = read_options(plain, body)
         return Rules(
             currency=chosen.currency or settings.currency,
@@ -128,6 +129,7 @@ async def read_upload(
         )
 
     upload = Upload(spool, BatchOptions())
+    in_body: set[str] = set()
     try:
         limits = Limits(settings.max_rows, settings.max_row_bytes)
         parser = make_parser(kind, charset, limits, rules=rules_of({}), mapping=mapping, delimiter=delimiter)
@@ -135,7 +137,9 @@ async def read_upload(
         await _read(upload, parser, chunks, limits)
         upload.options = read_options(plain, parser.options)
     except BadOption as error:
-        raise Invalid(FieldError(error.name, str(error).removeprefix(f"{error.name} "), "query")) from error
+        place = ("body", f"options.{error.name}") if error.name in in_body else ("query", error.name)
+        said = str(error).removeprefix(f"{error.name} ")
+        raise Invalid(FieldError(place[1], said, place[0])) from error
     except Malformed as error:
         raise _refused(error) from error
     upload.detected = parser.detected
@@ -187,7 +191,7 @@ def _refused(error: Malformed) -> HttpProblem:
 
 
 def _check_totals(upload: Upload, parser: Parser) -> None:
-    """Compare with what the sender says the file holds; raises 422."""
+    """Compare with what the sender says the file holds; raises 422, with the wrong rows if there are any."""
     totals = parser.totals
     if totals is None:
         return
@@ -195,7 +199,8 @@ def _check_totals(upload: Upload, parser: Parser) -> None:
     if totals.count is not None and totals.count != upload.rows:
         wrong.append(f"it says {totals.count} orders and holds {upload.rows}")
     if totals.amounts and upload.invalid:
-        wrong.append(f"its amounts cannot be compared, because {upload.invalid} rows are wrong")
+        if upload.options.on_invalid == "skip_rows":
+            wrong.append(f"its amounts cannot be compared, because {_rows_are(upload.invalid)} wrong")
     elif totals.amounts:
         for currency in sorted({*totals.amounts, *upload.amounts}):
             said, found = totals.amounts.get(currency, 0), upload.amounts.get(currency, 0)
@@ -208,11 +213,26 @@ def _check_totals(upload: Upload, parser: Parser) -> None:
         raise Invalid(
             message=f"the control totals do not fit: {'; '.join(wrong)}; nothing was stored",
             code="control_totals",
+            **(_wrong_rows(upload) if upload.invalid else {}),
         )
+
+
+def _rows_are(count: int) -> str:
+    return f"{count} rows are" if count != 1 else "1 row is"
+
+
+def _wrong_rows(upload: Upload) -> dict[str, Any]:
+    return {
+        "rowErrors": upload.reported,
+        "rowErrorCount": sum(upload.codes.values()),
+        "invalidRows": upload.invalid,
+        "rowErrorCodes": dict(upload.codes),
+    }
 
 
 def rejected(upload: Upload) -> Invalid:
     """The 422 for a batch with wrong rows: the first of them, how many there are, and of which kinds."""
+    upload.reported.sort(key=lambda error: error["index"])
     fields = [
         FieldError(
             f"orders[{error['index']}]{'.' + error['column'] if error['column'] else ''}", error["message"]
@@ -227,8 +247,5 @@ def rejected(upload: Upload) -> Invalid:
         message=f"{count} of {upload.rows} rows cannot be taken, the first is row {first['row']}{column}: "
         f"{first['message']}; nothing was stored",
         code="invalid_rows",
-        rowErrors=upload.reported,
-        rowErrorCount=sum(upload.codes.values()),
-        invalidRows=count,
-        rowErrorCodes=dict(upload.codes),
+        **_wrong_rows(upload),
     )

@@ -189,7 +189,8 @@ async def _look_at_conflicts(tx: Transaction, upload: Upload, number: int) -> No
                     f"{record['client_ref']} is the reference of an order with another content, "
                     f"in batch {record['other_batch']}"
                 )
-            upload.report(record["idx"], record["line"], "clientRef", record["code"], message)
+            column = "client_ref" if upload.detected["format"] == "csv" else "clientRef"
+            upload.report(record["idx"], record["line"], column, record["code"], message)
         upload.invalid += wrong
         if upload.options.on_invalid == "reject_batch":
             raise rejected(upload)

@@ -13,13 +13,13 @@ import msgspec
 import trio
 
 from wharfd import (
+    Conflict,
     Database,
     Folder,
     Packing,
     Place,
     Secret,
     StorageError,
-    WharfdError,
     __version__,
     copy_object,
     pack,
@@ -36,7 +36,7 @@ _WAITING_BATCHES = 4
 _LOT = 1000
 
 
-class ArchiveDamaged(WharfdError):
+class ArchiveDamaged(Conflict):
     """An archive is not what was written; nothing is deleted because of it."""
 
 
@@ -158,24 +158,49 @@ class Archive:
             hear("told")
         _create(self.first, key, raw)
 
+    @property
+    def places(self) -> list[Place]:
+        """The places, the first first."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+    def troubles(self, manifest: Manifest) -> list[tuple[Place, str]]:
+        """Read an archive back in every place; return what is wrong there, "" where it is whole."""
+        found = []
+        for place in self.places:
+            try:
+                self.scan(manifest, lambda lot: None, place)
+                found.append((place, ""))
+            except ArchiveDamaged as error:
+                found.append((place, str(error)))
+        return found
+
+    def whole_copy(self, manifest: Manifest) -> Place:
+        """Return the first place whose copy has, byte for byte, what was written; raises `ArchiveDamaged`."""
+        why = list[str]()
+        for place in self.places:
+            try:
+                with place.open(manifest.key) as file:
+                    sha = hashlib.sha256()
+                    while chunk := file.read(1 << 20):
+                        sha.update(chunk)
+                if sha.hexdigest() == manifest.sha256:
+                    return place
+                why.append(f"{place.name} has other bytes than were written")
+            except (StorageError, OSError) as error:
+                why.append(f"{place.name}: {error}")
+        raise ArchiveDamaged(f"no copy of {manifest.key} can be read: {'; '.join(why)}")
+
     def mend(self, manifest: Manifest) -> list[str]:
         """Read an archive back in every place and make a bad copy anew from a whole one.
 
         Returns the places that were mended; raises `ArchiveDamaged` when no copy is whole, and
         `StorageError` or `OSError` when one cannot be mended.
         """
-        places: list[Place] = [self.first] if self.second is None else [self.first, self.second]
-        whole, bad = list[Place](), list[Place]()
-        why = ""
-        for place in places:
-            try:
-                self.scan(manifest, lambda lot: None, place)
-                whole.append(place)
-            except ArchiveDamaged as error:
-                bad.append(place)
-                why = str(error)
+        wrong = self.troubles(manifest)
+        whole = [place for place, why in wrong if not why]
+        bad = [place for place, why in wrong if why]
         if not whole:
-            raise ArchiveDamaged(f"no copy is whole: {why}")
+            raise ArchiveDamaged(f"no copy is whole: {wrong[-1][1]}")
         for place in bad:
             if place is self.first:
                 with whole[0].open(manifest.key) as source, self.first.writing(manifest.key) as file:
@@ -189,14 +214,12 @@ class Archive:
 
     def missing(self, manifest: Manifest) -> list[str]:
         """Return the places that have not the archive in full size: nothing is deleted then."""
-        places: list[Place] = [self.first] if self.second is None else [self.first, self.second]
-        return [place.name for place in places if place.size(manifest.key) != manifest.size]
+        return [place.name for place in self.places if place.size(manifest.key) != manifest.size]
 
     def forget(self, manifest: Manifest) -> None:
         """Remove an archive whose time is over: the manifest first."""
-        places: list[Place] = [self.first] if self.second is None else [self.first, self.second]
         for key in (f"archive/{manifest.table}/{manifest.unit}.manifest.json", manifest.key):
-            for place in places:
+            for place in self.places:
                 place.delete(key)
 
 
@@ -260,13 +283,17 @@ def _create(place: Place, key: str, raw: bytes) -> None:
 
 @asynccontextmanager
 async def lots(archive: Archive, manifest: Manifest) -> AsyncIterator[trio.MemoryReceiveChannel[list[str]]]:
-    """Give an archive's lines in lots while a thread reads it; raises `ArchiveDamaged` at the block's end."""
+    """Give an archive's lines in lots while a thread reads it, from the first place that has it whole.
+
+    Raises `ArchiveDamaged`: at once when no place has it, else at the block's end.
+    """
+    place = await trio.to_thread.run_sync(archive.whole_copy, manifest)
     send, receive = trio.open_memory_channel[list[str]](_WAITING_BATCHES)
 
     async def read() -> None:
         async with send:
             await trio.to_thread.run_sync(
-                lambda: archive.scan(manifest, lambda lot: trio.from_thread.run(send.send, lot))
+                lambda: archive.scan(manifest, lambda lot: trio.from_thread.run(send.send, lot), place)
             )
 
     with unwrap_one():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import trio
 
@@ -9,6 +11,7 @@ from wharfd import Database, PluginContext, StorageError
 
 from . import store
 from .archiving import ArchiveDamaged
+from .cold import archive_of, trusted
 from .config import Settings
 from .machine import KeptBack, Machine, manifest_of
 from .store import Unit
@@ -49,6 +52,21 @@ async def _check(machine: Machine, unit: Unit) -> tuple[list[str], str | None]:
         return await trio.to_thread.run_sync(machine.archive.mend, manifest), None
     except (ArchiveDamaged, KeptBack, StorageError, OSError) as error:
         return [], str(error)
+
+
+async def verify(ctx: Context, unit: Unit) -> dict[str, Any]:
+    """Read an archive back in every place and say how each copy is; raises when the manifest was changed."""
+    manifest = await trusted(ctx, unit)
+    found = await trio.to_thread.run_sync(archive_of(ctx).troubles, manifest)
+    return {
+        "id": unit.id,
+        "whole": all(not why for _, why in found),
+        "rows": manifest.rows,
+        "bytes": manifest.size,
+        "sha256": manifest.sha256,
+        "signature": "fits",
+        "places": {place.name: why or "whole" for place, why in found},
+    }
 
 
 async def trouble(db: Database) -> list[tuple[str, str]]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from wharfd import PluginContext, WharfdError
+from wharfd import PluginContext
 
 from . import store
-from .archiving import PURPOSE, Archive, Manifest, lots
+from .archiving import PURPOSE, Archive, ArchiveDamaged, Manifest, lots
 from .config import Settings
 from .store import Unit
 
@@ -46,11 +46,11 @@ def archive_of(ctx: Context) -> Archive:
 async def trusted(ctx: Context, unit: Unit) -> Manifest:
     """Return a unit's manifest; raises when its signature does not fit."""
     if unit.manifest is None:
-        raise WharfdError(f"the archive of {unit.id} is not there any more")
+        raise ArchiveDamaged(f"the archive of {unit.id} is not there any more")
     manifest = msgspec.convert(unit.manifest, type=Manifest)
     signature = (await ctx.secrets.fingerprint(PURPOSE, manifest.signed_part())).hex()
     if signature != manifest.signature:
-        raise WharfdError(f"the manifest of {unit.id} was changed: its signature does not fit")
+        raise ArchiveDamaged(f"the manifest of {unit.id} was changed: its signature does not fit")
     return manifest
 
 

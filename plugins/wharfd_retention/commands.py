@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -29,9 +31,11 @@ _OUTCOME = [
 def _configure_retention(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("policies", help="how long rows are kept")
-    actions.add_parser("plan", help="what would go now; nothing is deleted")
+    plan = actions.add_parser("plan", help="what would go now; nothing is deleted")
     run = actions.add_parser("run", help="archive and delete now")
     run.add_argument("--force", action="store_true", help="also what is new, or unusually much")
+    for one in (plan, run):
+        one.add_argument("--rule", help="only this one, such as netbanx.events")
     actions.add_parser("runs", help="what was done")
     actions.add_parser("holds", help="list the legal holds")
     hold = actions.add_parser("hold", help="keep rows from being deleted")
@@ -54,7 +58,8 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         rows = client.get(f"{at}/policies")["policies"]
         output.table(rows, ["name", "table", "keep_days", "archive", "partitioned", "where"])
     elif arguments.action in ("plan", "run"):
-        body = {"dry_run": arguments.action == "plan", "force": getattr(arguments, "force", False)}
+        forced = getattr(arguments, "force", False)
+        body = {"dry_run": arguments.action == "plan", "force": forced, "rule": arguments.rule}
         answer = client.post(f"{at}/runs", body)
         while answer["status"] in ("waiting", "running"):  # it goes on without us; we only look on
             threading.Event().wait(_LOOK_SECONDS)
@@ -62,12 +67,17 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         if output.as_json:
             output.json(answer)
         else:
-            output.table(list(answer["rules"].values()), _OUTCOME, empty="no rule is declared")
+            if answer["status"] != "error":
+                _show_outcomes(output, list(answer["rules"].values()))
             output.line(f"{answer['run']}: {answer['message']}")
-        failed = any(rule["errors"] for rule in answer["rules"].values())
+        failed = [rule["rule"] for rule in answer["rules"].values() if rule["errors"]]
+        if failed:
+            sys.stderr.write(f"wharfd: not all went well: {', '.join(failed)}\n")
         return 1 if failed or answer["status"] == "error" else 0
     elif arguments.action == "runs":
-        output.table(client.get(f"{at}/runs")["runs"], ["id", "actor", "dry", "state", "asked_at", "error"])
+        output.table(
+            client.get(f"{at}/runs")["runs"], ["id", "actor", "dry", "rule", "state", "asked_at", "error"]
+        )
     elif arguments.action == "holds":
         columns = ["id", "source", "owner", "key", "reason", "made_by", "expires_at", "released_at"]
         output.table(client.get(f"{at}/holds")["holds"], columns, empty="nothing is held")
@@ -83,6 +93,14 @@ def _retention(arguments: argparse.Namespace, client: Client) -> int:
         path = f"/api/v1/archive/{quote(arguments.id, safe='')}/put-back"
         output.facts(_patiently(client, path, asked))
     return 0
+
+
+def _show_outcomes(output: Output, rules: list[dict[str, Any]]) -> None:
+    """Print the rules that did something or have something to say; the others are counted."""
+    told = [rule for rule in rules if any(rule[name] for name in ("rows", "deleted", "errors", "said"))]
+    output.table(sorted(told, key=lambda rule: str(rule["rule"])), _OUTCOME, empty="nothing is old enough")
+    if told and len(told) < len(rules):
+        output.line(f"of {len(rules) - len(told)} more rules nothing is old enough")
 
 
 def _look(client: Client, before: dict[str, Any], output: Output) -> dict[str, Any]:
@@ -102,13 +120,18 @@ def _configure_archive(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action="list", **vars(listed.parse_args([])))
     query = actions.add_parser("query", help="search archived rows; prints JSON Lines")
     query.add_argument("table")
-    query.add_argument("--from", dest="first", required=True, help="such as 2026-01-01T00:00:00Z")
-    query.add_argument("--to", dest="last", required=True)
-    query.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="repeat for more")
+    when = "such as 2026-01-01 or 2026-01-01T13:00:00Z"
+    query.add_argument("--from", dest="first", required=True, type=_moment, help=when)
+    query.add_argument("--to", dest="last", required=True, type=_moment, help=f"before it, {when}")
+    query.add_argument(
+        "--where", action="append", default=[], type=_pair, metavar="COLUMN=VALUE", help="repeat for more"
+    )
     query.add_argument("--limit", type=int, default=100)
     restore = actions.add_parser("restore", help="put an archive's rows into a table beside their own")
     restore.add_argument("id")
     restore.add_argument("--until", help="when that table goes, such as 2027-06-30T00:00:00Z")
+    verify = actions.add_parser("verify", help="read an archive back in every place; nothing is changed")
+    verify.add_argument("id")
     actions.add_parser("rehydrated", help="list the tables that were made so, and when they go")
     drop = actions.add_parser("drop", help="drop such a table; the archive stays")
     drop.add_argument("id")
@@ -134,18 +157,26 @@ def _archive(arguments: argparse.Namespace, client: Client) -> int:
         output.table(rows, columns, empty="nothing was archived")
     elif arguments.action == "query":
         body = {"table": arguments.table, "first": arguments.first, "last": arguments.last}
-        wanted = dict(_pair(text) for text in arguments.where)
-        asked = {**body, "where": wanted, "limit": arguments.limit}
+        asked = {**body, "where": dict(arguments.where), "limit": arguments.limit}
         answer = _patiently(client, "/api/v1/archive/query", asked)
         if output.as_json:
             output.json(answer["rows"])
             return 0
         for row in answer["rows"]:
-            output.line(json.dumps(row))
+            output.record(row)
+        if answer["more"]:
+            sys.stderr.write(
+                f"wharfd: there are more than these {answer['count']}; --limit takes up to 10000\n"
+            )
     elif arguments.action == "restore":
         asked = {"until": arguments.until}
         path = f"/api/v1/archive/{quote(arguments.id, safe='')}/restore"
         output.facts(_patiently(client, path, asked))
+    elif arguments.action == "verify":
+        answer = _patiently(client, f"/api/v1/archive/{quote(arguments.id, safe='')}/verify", {})
+        places = {} if output.as_json else answer.pop("places")
+        output.facts({**answer, **places})
+        return 0 if answer["whole"] else 1
     elif arguments.action == "rehydrated":
         rows = client.get("/api/v1/archive/rehydrated")["rehydrated"]
         columns = ["id", "relation", "source", "rows", "made_by", "made_at", "ends_at"]
@@ -162,11 +193,22 @@ def _patiently(client: Client, path: str, body: dict[str, Any]) -> Any:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE")
     try:
         return name, json.loads(value)  # 5 is a number, true is true, anything else is text
     except json.JSONDecodeError:
         return name, value
+
+
+def _moment(text: str) -> str:
+    """Return a time as the API takes it; a day is its beginning in UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-01-01T13:00:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 COMMANDS = (

@@ -38,7 +38,9 @@ async def render_plan(ctx: Any, request: Request) -> Html:
     told = await ask(ctx, request, f"{_API}/policies")
     runs = (await ask(ctx, request, f"{_API}/runs"))["runs"]
     holds = (await ask(ctx, request, f"{_API}/holds"))["holds"]
-    newest = runs[0]["result"] if runs else {}
+    newest: dict[str, dict[str, Any]] = {}
+    for one in reversed(runs):  # a run over one rule tells nothing of the others
+        newest.update(one["result"])
     unknown = told.get("overrides_of_no_rule") or []
     buttons = join(
         (
@@ -103,6 +105,7 @@ def _holds(request: Request, holds: list[dict[str, Any]]) -> Html:
             ),
         )
         for one in holds
+        if one["released_at"] is None
     ]  # fmt: skip
     columns = ["Table", "Owner", "Row", Column("Reason", wide=True), "By", "Ends", ""]
     return table("Holds", columns, rows, nothing="Nothing is held")

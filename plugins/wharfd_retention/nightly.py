@@ -97,10 +97,13 @@ async def go(
     *,
     dry: bool,
     forced: bool = False,
+    only: str | None = None,
     tell: Callable[[list[Outcome]], Awaitable[None]] | None = None,
     hear: Callable[[str], None] = lambda step: None,
 ) -> list[Outcome]:
-    """Carry out a run over all rules and return what each did; one that fails leaves the others be."""
+    """Carry out a run over all rules, or `only` one, and return what each did; one that fails leaves the
+    others be.
+    """
     now = await check_clock(ctx)
 
     async def say() -> None:
@@ -116,6 +119,8 @@ async def go(
         for relation in await drop_ended(ctx):
             ctx.log.info("rehydrated_dropped", table=relation)
     for policy in wanted:
+        if only not in (None, policy.name):
+            continue
         outcome = Outcome(policy.name, policy.table)
         outcomes.append(outcome)
         try:
@@ -156,7 +161,7 @@ async def _rule(
     units = await plan(machine, policy, shape, cutoff, outcome)
     outcome.about_total = await tables.about_rows(db, policy.table)
     first_time = settings.dry_run_first and not await store.seen(db, policy)
-    if first_time and not forced:
+    if first_time and not forced and outcome.rows:
         outcome.said.append("the rule is new or changed: it reports tonight and deletes from the next run on")
     await store.see(db, policy)
     if outcome.about_total < outcome.rows:
@@ -214,11 +219,11 @@ async def _plan_months(
     for month in months_to_go(await partitions_of(machine.db, policy.table), cutoff):
         if month.name in open_parts:
             continue
-        count, _ = await tables.facts(machine.db, policy, month.name)
+        count, oldest, newest = await tables.spread(machine.db, policy, month.name)
         outcome.rows += count
         outcome.bytes += month.bytes
-        outcome.oldest = outcome.oldest or month.first
-        outcome.newest = month.end
+        outcome.oldest = outcome.oldest or oldest
+        outcome.newest = newest or outcome.newest
         found.append(_unit(policy, cutoff, count, month.name))
     return found
 

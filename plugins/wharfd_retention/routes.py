@@ -12,7 +12,7 @@ import trio
 
 from wharfd import BadRequest, NotFound, PluginContext, Request, Route, new_id
 
-from . import cold, rehydrating, returning, store, work
+from . import checking, cold, rehydrating, returning, store, tables, work
 from .config import Settings
 from .model import Hold
 from .nightly import policies_of
@@ -27,10 +27,14 @@ _OLD_NAMES = {"backfill": "backfill_jobs"}  # what the old system called them
 
 
 class AskRun(msgspec.Struct, forbid_unknown_fields=True):
-    """Ask for a run; a dry one only reports. `force` lets a rule pass the circuit breaker once."""
+    """Ask for a run over all rules, or over one; a dry one only reports.
+
+    `force` lets what runs pass the circuit breaker once.
+    """
 
     dry_run: bool = False
     force: bool = False
+    rule: str | None = None
 
 
 class AskHold(msgspec.Struct, forbid_unknown_fields=True):
@@ -120,7 +124,11 @@ async def policies(ctx: Context, request: Request) -> dict[str, Any]:
 async def run(ctx: Context, request: Request) -> dict[str, Any]:
     """Ask for a run and wait for it a while."""
     body = request.body or AskRun()
-    run_id = await work.ask(ctx, request.identity.subject, dry=body.dry_run, forced=body.force)
+    if body.rule is not None and body.rule not in (known := [one.name for one in policies_of(ctx)[0]]):
+        raise BadRequest(f"there is no rule {body.rule[:80]!r}; there are {', '.join(known)}")
+    run_id = await work.ask(
+        ctx, request.identity.subject, dry=body.dry_run, forced=body.force, rule=body.rule
+    )
     with trio.move_on_after(_WAIT_SECONDS):
         # Another daemon may carry it out: its row alone tells.
         pause = _FIRST_LOOK_SECONDS
@@ -175,6 +183,9 @@ async def holds(ctx: Context, request: Request) -> dict[str, Any]:
 async def hold(ctx: Context, request: Request) -> dict[str, Any]:
     """Add a legal hold; it counts from the commit on, also for a run that is at work."""
     body: AskHold = request.body
+    if body.table != "*" and (why := await tables.why_no_hold(ctx.db.owner, body.table)):
+        raise BadRequest(f"a hold on {body.table} would keep nothing: {why}")
+    await _future(ctx, body.expires_at, "expires_at")
     wanted = Hold(id=new_id("hold"), table=body.table, owner=body.owner, key=body.key)
     who = request.identity.subject
     async with ctx.db.transaction() as tx:
@@ -206,8 +217,16 @@ async def search(ctx: Context, request: Request) -> dict[str, Any]:
     body: Search = request.body
     if body.first >= body.last:
         raise BadRequest("first must be before last")
-    rows = await cold.search(ctx, body.table, body.first, body.last, body.where, body.limit)
-    return {"rows": rows, "count": len(rows)}
+    columns = await store.archived_columns(ctx.db, body.table)
+    if not columns and body.table not in {policy.table for policy in policies_of(ctx)[0]}:
+        raise NotFound(f"nothing of {body.table[:80]!r} was archived; wharfd archive list shows what was")
+    if columns and (unknown := sorted(body.where.keys() - columns)):
+        raise BadRequest(
+            f"{body.table} has no column {unknown[0][:80]!r}; it has {', '.join(sorted(columns))}"
+        )
+    rows = await cold.search(ctx, body.table, body.first, body.last, body.where, body.limit + 1)
+    found = rows[: body.limit]
+    return {"rows": found, "count": len(found), "more": len(rows) > len(found)}
 
 
 async def restore(ctx: Context, request: Request) -> dict[str, Any]:
@@ -219,6 +238,14 @@ async def restore(ctx: Context, request: Request) -> dict[str, Any]:
     await _future(ctx, body.until)
     made = await rehydrating.restore(ctx, unit, until=body.until, actor=request.identity.subject)
     return {"table": made.relation, "rows": made.rows, "until": made.ends_at}
+
+
+async def verify(ctx: Context, request: Request) -> dict[str, Any]:
+    """Read an archive back in every place and check the signature of its manifest; nothing is mended."""
+    unit = await store.get(ctx.db, request.path["id"])
+    if unit is None or not unit.archive or unit.manifest is None:
+        raise NotFound(f"there is no archive {request.path['id'][:80]!r}")
+    return await checking.verify(ctx, unit)
 
 
 async def rehydrated(ctx: Context, request: Request) -> dict[str, Any]:
@@ -244,10 +271,10 @@ async def put_back(ctx: Context, request: Request) -> dict[str, Any]:
     return {"month": unit.part, "table": unit.source, "until": until}
 
 
-async def _future(ctx: Context, until: datetime | None) -> None:
+async def _future(ctx: Context, until: datetime | None, name: str = "until") -> None:
     now, _ = await store.clock(ctx.db)
     if until is not None and until <= now:
-        raise BadRequest("until lies in the past")
+        raise BadRequest(f"{name} lies in the past")
 
 
 def routes() -> list[Route]:
@@ -290,6 +317,10 @@ def routes() -> list[Route]:
         route(
             method="POST", path="/api/v1/archive/{id}/restore", handler=restore, scope=_WRITE,
             body=AskRestore | None, timeout_seconds=600, summary="Put archived rows beside their table",
+        ),
+        route(
+            method="POST", path="/api/v1/archive/{id}/verify", handler=verify, scope=_READ,
+            timeout_seconds=600, summary="Read an archive back in every place",
         ),
         route(
             method="DELETE", path="/api/v1/archive/rehydrated/{id}", handler=drop, scope=_WRITE,

@@ -18,11 +18,13 @@ SEE = sql(
     """INSERT INTO retention.rules (name, fingerprint) VALUES ($1, $2)
     ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, seen_at = now()""",
 )
-ADD_RUN = sql("run_add", "INSERT INTO retention.runs (id, actor, dry, forced) VALUES ($1, $2, $3, $4)")
+ADD_RUN = sql(
+    "run_add", "INSERT INTO retention.runs (id, actor, dry, forced, rule) VALUES ($1, $2, $3, $4, $5)"
+)
 BEGIN_RUN = sql(
     "run_begin",
     """UPDATE retention.runs SET state = 'running' WHERE id = $1 AND state IN ('waiting', 'running')
-    RETURNING dry, forced, actor""",
+    RETURNING dry, forced, rule, actor""",
 )
 END_RUN = sql(
     "run_end",
@@ -88,6 +90,11 @@ COLD = sql(
     "units_cold",
     """SELECT * FROM retention.units WHERE source = $1 AND archive AND first_at < $3 AND last_at >= $2
     AND (state = 'dropped' OR (state = 'detached' AND part IS NOT NULL)) ORDER BY first_at""",
+)
+COLUMNS = sql(
+    "units_columns",
+    """SELECT DISTINCT jsonb_object_keys(manifest->'columns') FROM retention.units
+    WHERE source = $1 AND archive AND manifest IS NOT NULL""",
 )
 GET = sql("unit_get", "SELECT * FROM retention.units WHERE id = $1")
 OLD = sql(
@@ -180,6 +187,7 @@ class Run(msgspec.Struct, frozen=True):
     finished_at: datetime | None
     error: str | None
     result: dict[str, Any]
+    rule: str | None = None
 
 
 class HoldRow(msgspec.Struct, frozen=True):
@@ -239,6 +247,11 @@ async def units(db: Queries, source: str | None, until: datetime | None, limit: 
 async def cold(db: Queries, source: str, first: datetime, last: datetime) -> list[Unit]:
     """Return the units whose archive holds rows of that time that are in no table any more."""
     return [Unit(**dict(row)) for row in await db.fetch(COLD, source, first, last)]
+
+
+async def archived_columns(db: Queries, source: str) -> set[str]:
+    """Return every column that archives of a table have; empty when there are none."""
+    return {row[0] for row in await db.fetch(COLUMNS, source)}
 
 
 async def unchecked(db: Queries, limit: int) -> list[Unit]:

@@ -32,6 +32,11 @@ _PENDING = sql(
 _PATIENT = sql("detach_patient", "SET lock_timeout = 0")
 _DETACH_SECONDS = 600
 _SIZE = sql("table_size", "SELECT pg_total_relation_size(to_regclass($1))")
+_KIND = sql(
+    "table_kind",
+    """SELECT c.relkind::text, i.inhparent::regclass::text AS parent
+    FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid WHERE c.oid = to_regclass($1)""",
+)
 _EXISTS = sql("table_exists", "SELECT to_regclass($1) IS NOT NULL")
 
 
@@ -67,6 +72,15 @@ async def would_go(db: Queries, policy: Policy, gate: Gate) -> tuple[int, dateti
         f"SELECT count(*), min(t.{column}), max(t.{column}) FROM {quoted(policy.table)} t WHERE {gate.text}"
     )
     row = await db.fetchrow(_named("would_go", text), *gate.values, timeout=600)
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+async def spread(db: Queries, policy: Policy, month: str) -> tuple[int, datetime | None, datetime | None]:
+    """Return how many rows a month has, and the oldest and newest of them."""
+    column = quoted(policy.column)
+    text = f"SELECT count(*), min(t.{column}), max(t.{column}) FROM {quoted(month)} t"
+    row = await db.fetchrow(_named("spread", text), timeout=600)
     assert row is not None
     return row[0], row[1], row[2]
 
@@ -185,6 +199,14 @@ async def is_attached(db: Queries, parent: str, part: str) -> bool:
 async def exists(db: Queries, table: str) -> bool:
     """Tell whether a table is there."""
     return bool(await db.fetchval(_EXISTS, quoted(table)))
+
+
+async def why_no_hold(db: Queries, table: str) -> str:
+    """Return why a hold on that name would keep nothing; "" for a table whose rows can be held."""
+    row = await db.fetchrow(_KIND, quoted(table))
+    if row is None or row["relkind"] not in ("r", "p"):
+        return "there is no such table"
+    return f"it is a part of {row['parent']}, hold that" if row["parent"] else ""
 
 
 async def lock_and_drop(tx: Transaction, table: str) -> None:

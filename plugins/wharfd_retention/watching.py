@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wharfd import AlertRule, Finding, Metric, PluginContext, sql
 
 from . import checking, store
@@ -19,12 +21,12 @@ _LATE = sql(
     "retention_late",
     """SELECT coalesce(max(finished_at),
                        (SELECT min(applied_at) FROM wharfd.migrations WHERE plugin = 'retention'))
-      < now() - interval '50 hours' FROM retention.runs WHERE state = 'done' AND NOT dry""",
+      < now() - interval '50 hours' FROM retention.runs WHERE state = 'done' AND NOT dry AND rule IS NULL""",
 )
 _STUCK = sql(
     "retention_stuck",
     """SELECT id, rule, error FROM retention.units
-    WHERE state NOT IN ('dropped', 'detached') AND error IS NOT NULL ORDER BY id LIMIT 20""",
+    WHERE state <> 'dropped' AND error IS NOT NULL ORDER BY id LIMIT 20""",
 )
 _ALERTS = {
     "retention_late": "Retention has not run for two days",
@@ -65,16 +67,17 @@ async def late(ctx: Context) -> list[Finding]:
 
 
 async def failed(ctx: Context) -> list[Finding]:
-    """Say what went wrong in the newest run."""
-    newest = next((run for run in await store.runs(ctx.db, 5) if run.state in ("done", "failed")), None)
-    if newest is None:
-        return []
-    if newest.state == "failed":
-        return [Finding(f"{newest.id}: {newest.error}", "run")]
+    """Say what went wrong in the newest run, and with a rule when it last ran; reports count for nothing."""
+    ended = [run for run in await store.runs(ctx.db, 50) if run.state in ("done", "failed") and not run.dry]
+    if ended and ended[0].state == "failed":
+        return [Finding(f"{ended[0].id}: {ended[0].error}", "run")]
+    newest: dict[str, dict[str, Any]] = {}
+    for run in reversed(ended):
+        newest.update(run.result)
     return [
-        Finding(f"{rule}: {' · '.join(outcome['said'])}", rule)
-        for rule, outcome in newest.result.items()
-        if outcome["errors"]
+        Finding(f"{policy.name}: {' · '.join(outcome['said'])}", policy.name)
+        for policy in policies_of(ctx)[0]
+        if (outcome := newest.get(policy.name)) and outcome["errors"]
     ]
 
 

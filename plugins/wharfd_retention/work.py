@@ -22,13 +22,13 @@ class Run(msgspec.Struct):
     run: str
 
 
-async def ask(ctx: Context, actor: str, *, dry: bool, forced: bool = False) -> str:
+async def ask(ctx: Context, actor: str, *, dry: bool, forced: bool = False, rule: str | None = None) -> str:
     """Add a run and the job that carries it out, in one commit; return its id."""
     run_id = new_id("ret")
     async with ctx.db.transaction() as tx:
-        await tx.execute(store.ADD_RUN, run_id, actor, dry, forced)
+        await tx.execute(store.ADD_RUN, run_id, actor, dry, forced, rule)
         await ctx.jobs.enqueue(tx, Run(run_id))
-        detail = {"dry": dry, "forced": forced}
+        detail = {"dry": dry, "forced": forced, "rule": rule}
         await ctx.audit.record(tx, actor=actor, action="retention.run_asked", subject=run_id, detail=detail)
     return run_id
 
@@ -46,7 +46,7 @@ async def carry_out(ctx: Context, run: Run, job: Job[Any]) -> Snooze | None:
             await ctx.db.execute(store.TELL_RUN, run.run, told(outcomes))
 
         try:
-            outcomes = await go(ctx, dry=begun["dry"], forced=begun["forced"], tell=tell)
+            outcomes = await go(ctx, dry=begun["dry"], forced=begun["forced"], only=begun["rule"], tell=tell)
         except WharfdError as error:
             ctx.log.error("retention_refused", run=run.run, reason=str(error))
             await ctx.db.execute(store.END_RUN, run.run, "failed", str(error), {})

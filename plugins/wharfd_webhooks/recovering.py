@@ -23,6 +23,7 @@ from .store import deliveries, endpoints, recoveries
 
 KINDS = ("failed", "missing", "parked", "cancelled", "delivered")
 STEP_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 5.0
 _MOST_PER_STEP = 500
 _OF_STATE = {
     "buried": "failed",
@@ -167,7 +168,12 @@ class CancelAll(msgspec.Struct, frozen=True):
     endpoint_id: str
 
 
-async def cancel_all(ctx: PluginContext[Settings], args: CancelAll, job: Job[Any]) -> None:
-    """Cancel in small statements until nothing waits: the handler of the job."""
+async def cancel_all(ctx: PluginContext[Settings], args: CancelAll, job: Job[Any]) -> Snooze | None:
+    """Cancel in small statements until nothing waits: the handler of the job.
+
+    What a worker holds just now may still be parked by it, so it comes back until nothing is held.
+    """
+    busy = await deliveries.any_running(ctx.db, args.endpoint_id)
     while await deliveries.cancel_waiting(ctx.db, args.endpoint_id, "the endpoint was deleted"):
         continue
+    return Snooze(_LOOK_AGAIN_SECONDS, reason="deliveries are under way") if busy else None

@@ -90,7 +90,7 @@ CALLS = [
     ("retention policies", 0), ("retention plan", 0), ("retention run", 0), ("retention runs", 0),
     ("retention holds", 0), ("retention hold backfill.jobs --reason court", 0, "hold=id"),
     ("retention release {hold}", 0), ("archive", 0), ("archive list", 0), ("archive restore none", 1),
-    ("archive rehydrated", 0), ("archive drop none", 1), ("retention put-back none --reason court", 1),
+    ("archive verify none", 1), ("archive rehydrated", 0), ("archive drop none", 1), ("retention put-back none --reason court", 1),
     ("archive query backfill.jobs --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z", 0),
     ("backup", 0), ("backup list", 0), ("backup history", 0), ("backup runs", 0), ("backup run", 0),
     ("backup verify none", 1), ("backup drill --backup none", 1), ("backup mount --backup none", 1),

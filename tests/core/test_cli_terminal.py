@@ -7,6 +7,7 @@ import pytest
 
 from wharfd.cli import main
 from wharfd.cli.client import Client
+from wharfd.cli.output import Output, complain
 
 
 def completion(capsys, shell):
@@ -64,3 +65,15 @@ async def test_top_shows_a_running_daemon(daemon, monkeypatch, capsys):
         code = await trio.to_thread.run_sync(main, ["--url", d.api, "top", "--once"])
     assert code == 0
     assert "plugins" in capsys.readouterr().out
+
+
+def test_what_comes_from_outside_steers_no_terminal(capsys):
+    output = Output()
+    evil = "a\x1b]0;title\x07\u202eb\0"
+    output.table([{"name": evil}], ["name"])
+    output.facts({"name": evil})
+    output.line(evil)
+    complain(evil)
+    said = "".join(capsys.readouterr())
+    assert said.count("a\\x1b]0;title\\x07\\u202eb\\x00") == 4
+    assert not set(said) & {"\x1b", "\x07", "\u202e", "\0"}

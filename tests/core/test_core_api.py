@@ -26,7 +26,7 @@ ALL = "".join(
     )
 )  # fmt: skip
 # What changes nothing although it is no GET: an operator may do it.
-READS = {"/api/v1/archive/query", "/api/v1/integrations/verify"}
+READS = {"/api/v1/archive/query", "/api/v1/archive/{id}/verify", "/api/v1/integrations/verify"}
 # The page that signs in, and what it looks like.
 OPEN_PAGES = {"/console/login", "/console/static/{name}"}
 

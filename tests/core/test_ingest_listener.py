@@ -30,6 +30,7 @@ from wharfd.ingest import (
     Trust,
     serve_ingest,
 )
+from wharfd.ingest.transport import SocketTransport, Woken
 from wharfd.sockets import open_sockets
 
 GET_HOOK = b"GET /hook HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -338,6 +339,18 @@ async def test_trickling_does_not_extend_the_deadline():
                 answer += await stream.receive_some()
             nursery.cancel_scope.cancel()
         assert statuses(answer) == [408]
+
+
+async def test_bytes_that_come_with_the_end_of_a_wait_do_not_make_it_another():
+    ours, theirs = socket.socketpair()
+    with theirs, trio.fail_after(60):
+        transport = SocketTransport(ours, write_seconds=1)
+        theirs.send(b"X")
+        transport.wake()
+        assert await transport.receive_some() == b"X"
+        with pytest.raises(Woken):
+            await transport.receive_some()
+        transport.close()
 
 
 async def test_answering_has_no_deadline():

@@ -9,7 +9,7 @@ import structlog
 import trio
 import trio.testing
 
-import wharfd_shop
+import wharfd_parcels
 from wharfd import (
     EventType,
     IngestReply,
@@ -150,10 +150,10 @@ class Shop:
         )
         (kind,) = self.work.of(JobKind)
         kind = JobKind(name=kind.name, args=kind.args, handler=self.report)
-        module = ModuleType("wharfd_shop")
-        module.__file__, module.__path__ = wharfd_shop.__file__, wharfd_shop.__path__
+        module = ModuleType("wharfd_parcels")
+        module.__file__, module.__path__ = wharfd_parcels.__file__, wharfd_parcels.__path__
         declared = {
-            "register_migrations": Migrations("wharfd_shop"),
+            "register_migrations": Migrations("wharfd_parcels"),
             "register_routes": [route, *routes],
             "register_ingest": self.ingest.of(IngestRoute),
             "register_work": [*self.work.of(WorkQueue), errands, kind],

@@ -91,6 +91,12 @@ def test_every_action_stands_in_a_runbook(name, parser):
     assert used | {"runs"} == set(actions_of(actions_of(parser)[name])) | {"runs"}
 
 
+def test_what_a_sentence_names_stands_whole_somewhere_and_is_run():
+    found = [(tuple(words[:2]), whole) for page in PAGES for words, whole in commands_of(page.read_text())]
+    run = {name for name, whole in found if whole}
+    assert {name for name, _ in found} - run == set()
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if p.name not in BY_ALERT], ids=lambda page: page.name)
 def test_every_page_has_its_parts(page):
     text = page.read_text()

@@ -21,6 +21,7 @@ BLOCK = re.compile(r"^```(sh|expect)\n(.*?)^```$", re.M | re.S)
 NAMES = {
     "BACKUP": r"\b(bkp_\w+)",
     "MOUNT": r"\b(mou_\w+)",
+    "SILENCE": r"\b(sil_\w+)",
     "SOCKET": r"^socket\s+(\S+)",
 }
 SYSTEMCTL = r"""#!/bin/sh
@@ -82,6 +83,7 @@ class Stage:
             "ESCROW": str(self.escrow),
             "TABLE": "shop.orders",
             "LICENSE": "NODE-1",
+            "EVENT_ID": "evt_1",
             "TRANSACTION": "0x" + "ab" * 32,
             "OTHER_TRANSACTION": "0x" + "cd" * 32,
         }
@@ -235,6 +237,10 @@ def test_stuck_mint(stage):
     stage.psql(
         "INSERT INTO mint.buyers (id, license_id, wallet, tier, status) VALUES "
         "('buy_1', 'NODE-1', '0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed', 'founder', 'pending_wire')"
+    )
+    stage.psql(
+        "INSERT INTO mint.payments (event_id, transaction_id, kind, outcome, needs_person) "
+        "VALUES ('evt_1', 'txn_1', 'received', 'no buyer has the license', true)"
     )
     api = re.search(r'bind = "(.*)"', stage.config.read_text())[1]
     stage.sh(

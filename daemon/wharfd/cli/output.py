@@ -28,9 +28,22 @@ COLOURS = {
 }
 
 _PIPED_WIDTH = 1000
+# Names, errors and bodies come from outside: nothing in them may steer a terminal or turn its text around.
+_STEERING = {
+    number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    for number in (
+        *(n for n in range(0x20) if n not in (0x09, 0x0A)),
+        *range(0x7F, 0xA0),
+        *range(0x200B, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+_LONG = frozenset(
+    {"reason", "said", "last_error", "lastError", "found", "hint", "detail", "message", "error"}
+)
 _HUMP = re.compile(r"(?<=[a-z])[A-Z]")
 _MOMENT = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z$")
-_LONG = frozenset({"reason", "last_error", "lastError", "found", "hint", "detail", "message", "error"})
 
 
 class Output:
@@ -61,7 +74,7 @@ class Output:
     def line(self, text: str = "") -> None:
         """Print a line for people; nothing when JSON was asked for."""
         if not self.as_json:
-            self._console.print(Text(text))
+            self._console.print(Text(_plain(text)))
 
     def table(
         self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "nothing"
@@ -95,7 +108,7 @@ def _heading(column: str) -> str:
 
 
 def _cell(value: Any) -> Text:
-    text = _words(value)
+    text = _plain(_words(value))
     return Text(text, style="dim" if text == "-" else COLOURS.get(text, ""))
 
 
@@ -114,6 +127,10 @@ def _words(value: Any) -> str:
     return _MOMENT.sub(r"\1 \2", str(value))
 
 
+def _plain(text: str) -> str:
+    return text.translate(_STEERING)
+
+
 def complain(message: str) -> None:
     """Print an error for people on stderr."""
-    sys.stderr.write(f"wharfd: {message}\n")
+    sys.stderr.write(f"wharfd: {_plain(message)}\n")

@@ -113,7 +113,6 @@ class DatabaseSettings:
     statement_timeout: timedelta = option(timedelta(seconds=30), help="longest a statement may run")
     slow_query: timedelta = option(timedelta(milliseconds=200), help="statements above this are logged")
     pgbouncer: bool = option(False, help="the url leads to PgBouncer in transaction mode")
-    size_limit_gib: int | None = option(None, help="alert when the database takes 80 % of this", example="50")
 
     def __post_init__(self) -> None:
         if self.pool_size < 3:

@@ -96,11 +96,16 @@ Progress = Minted | Pending | NeedsPerson | Withdrawn | Settled
 
 @dataclass(frozen=True)
 class Verified:
-    """What the chain says of a delivered token. `seen` None: it could not be asked."""
+    """What the chain says of a delivered token. `seen` None: it could not be asked.
+
+    False with a `record` has the mint done again, without one it is held for a person. `token_id` is for
+    mints that another system did, whose token nobody knew.
+    """
 
     seen: bool | None
     final: bool = False
     detail: str = ""
+    token_id: str | None = None
     record: Record | None = field(default=None, compare=False)
 
 
@@ -116,7 +121,7 @@ class Minter(Protocol):
         ...
 
     async def verify(self, request: MintRequest, tx_hash: str | None) -> Verified:
-        """Look whether a delivered token is (still) there. With `record` its mint is to be done again."""
+        """Look whether a delivered token is (still) there."""
         ...
 
     async def examine(self) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
@@ -121,7 +122,7 @@ class OrderToExecute(msgspec.Struct, frozen=True, kw_only=True):
     """One order as an executor gets it. `payload` is its normal form; amounts are in minor units.
 
     `idempotency_key` is the same for every try of the same order, also from a later upload of the same
-    client reference.
+    client reference. `sent_at` is when it was sent last without anybody knowing what came of it.
     """
 
     batch_id: str
@@ -135,6 +136,7 @@ class OrderToExecute(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, Any]
     attempt: int
     idempotency_key: str
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class Refused:
 class NotDone:
     """The order was certainly not carried out and can be tried again.
 
-    With `all_wait` the trouble is not this order's: it costs no attempt.
+    With `all_wait` the trouble is not this order's: it costs no attempt. From `find`, `all_wait` says only
+    that nobody can tell now: an order that may have been carried out stays one, and is asked for again.
     """
 
     reason: str
@@ -211,5 +214,8 @@ class ExternalExecutor(Protocol):
         ...
 
     async def find(self, order: OrderToExecute) -> Executed | Refused | NotDone | Unknown:
-        """Find out what became of an order; `NotDone` when the other side certainly does not have it."""
+        """Find out what became of an order; `NotDone` when the other side certainly does not have it.
+
+        An order may still be under way over there when it is asked for soon after a call that got no answer.
+        """
         ...

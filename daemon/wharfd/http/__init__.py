@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .decoding import struct_of_text
 from .endpoint import BoundRoute, IngestMount
 from .headers import Headers
 from .paging import Page, Pagination, decode_cursor, encode_cursor, offset_of, page_of, paginate
@@ -59,4 +60,5 @@ __all__ = [
     "offset_of",
     "page_of",
     "paginate",
+    "struct_of_text",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -13,6 +14,8 @@ from .problems import BadRequest, FieldError, HttpProblem, Invalid, UnsupportedM
 
 _MOST_ERRORS = 50
 _MOST_QUERY_FIELDS = 200
+_ZERO = b"\\u0000"
+T = TypeVar("T")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
@@ -51,7 +54,10 @@ class BodyDecoder:
                 return None
             raise BadRequest("a JSON body is needed and none was sent")
         try:
-            return self._decoder.decode(raw)
+            value = self._decoder.decode(raw)
+            if _ZERO in raw and (found := list(_limited(_zeros(msgspec.json.decode(raw), "")))):
+                raise Invalid(*found)
+            return value
         except msgspec.ValidationError as error:
             raise self._explain(raw, error) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -62,6 +68,8 @@ class BodyDecoder:
     def _explain(self, raw: bytes, error: msgspec.ValidationError) -> HttpProblem:
         try:
             value = msgspec.json.decode(raw)
+        except msgspec.ValidationError:  # JSON, with a number that nothing can hold
+            return Invalid(_field_error(error, ""))
         except (msgspec.DecodeError, RecursionError):
             return BadRequest("the body is not JSON")
         found = list(_limited(_problems(value, self.type, "", strict=True)))
@@ -92,18 +100,25 @@ class QueryDecoder:
                 errors.append(FieldError(name, "is given more than once", "query"))
             elif text or name not in self._fields:
                 values[name] = text
-        try:
-            if not errors:
-                return msgspec.convert(values, self.type, strict=False)
-        except msgspec.ValidationError as error:
-            errors = [_field_error(error, "", "query")]
-        found = list(_limited(_problems(values, self.type, "", strict=False, where="query")))
-        raise Invalid(*(found or errors))
+        if errors:
+            raise Invalid(
+                *(*_limited(_problems(values, self.type, "", strict=False, where="query")), *errors)
+            )
+        return struct_of_text(values, self.type, where="query")
+
+
+def struct_of_text(values: Mapping[str, Any], type_: type[T], *, where: str = "body") -> T:
+    """Return a Struct made of texts, such as a row of CSV; raises `Invalid`, which names each wrong field."""
+    try:
+        return msgspec.convert(values, type_, strict=False)
+    except msgspec.ValidationError as error:
+        found = list(_limited(_problems(values, type_, "", strict=False, where=where)))
+        raise Invalid(*(found or [_field_error(error, "", where)])) from error
 
 
 def _split(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(
+        pairs = parse_qsl(
             query.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
@@ -113,6 +128,24 @@ def _split(query: bytes) -> list[tuple[str, str]]:
         raise BadRequest("the query string is not UTF-8") from error
     except ValueError as error:
         raise BadRequest(f"the query string has more than {_MOST_QUERY_FIELDS} parameters") from error
+    if b"%00" in query and (found := list(_limited(_zeros(dict(pairs), "", "query")))):
+        raise Invalid(*found)
+    return pairs
+
+
+def _zeros(value: Any, path: str, where: str = "body") -> Iterator[FieldError]:
+    """Find text with the character U+0000, which PostgreSQL keeps neither in text nor in JSON."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield FieldError(path, "holds the character U+0000, which cannot be kept", where)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            at = f"{path}.{name}" if path else name
+            yield from _zeros(name, at, where)
+            yield from _zeros(inner, at, where)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            yield from _zeros(inner, f"{path}[{position}]", where)
 
 
 def _takes_list(type_: Any) -> bool:
@@ -136,6 +169,8 @@ def _problems(
         return
     except msgspec.ValidationError as error:
         whole = _field_error(error, path, where)
+        if whole.message.startswith("invalid enum value") and (words := _choices(type_)):
+            whole = FieldError(whole.field, f"must be one of {', '.join(words)}", where)
     struct, many = _struct_in(type_)
     inner: Iterator[FieldError] = iter(())
     if struct is not None and many and isinstance(value, list):
@@ -170,6 +205,16 @@ def _field_problems(
         for name in value:
             if name not in known:
                 yield FieldError(f"{path}.{name}" if path else name, "is not a known field", where)
+
+
+def _choices(type_: Any) -> list[str]:
+    """The values of a Literal or an Enum, optional or annotated or not; none for other types."""
+    if isinstance(type_, type) and issubclass(type_, enum.Enum):
+        return [str(one.value) for one in type_]
+    if get_origin(type_) is Literal:
+        return [str(value) for value in get_args(type_)]
+    parts = [part for part in get_args(type_) if part is not type(None) and part is not msgspec.UnsetType]
+    return _choices(parts[0]) if len(parts) == 1 or hasattr(type_, "__metadata__") else []
 
 
 def _struct_in(type_: Any) -> tuple[type[Any] | None, bool]:

@@ -37,11 +37,15 @@ class SocketTransport(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes; an empty answer means that the peer has finished or is gone.
 
-        Always a checkpoint. Raises `Woken` after `wake` if there is nothing to read even then.
+        Always a checkpoint. Raises `Woken` after `wake` if there is nothing to read even then: who sends
+        without a pause is read to the end of what is there, and not waited for any more.
         """
         while True:
             try:
-                await wait_readable(self._socket)
+                if self._woken:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await wait_readable(self._socket)
             except trio.ClosedResourceError:
                 if not self._woken:
                     raise

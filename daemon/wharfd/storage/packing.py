@@ -144,7 +144,7 @@ def unpack(source: Readable, write: Callable[[bytes], Any], identity: Secret | N
     except Exception as error:
         if plain.error is not None:
             raise plain.error from None
-        raise StorageError(f"{name} is damaged: {type(error).__name__}") from None
+        raise StorageError(f"{name} is damaged: {_words(error)}") from None
     if plain.error is not None:
         raise plain.error
     if not plain.whole:
@@ -237,6 +237,13 @@ def _recipient(pyrage: Any, text: str) -> Any:
         return pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError:
         raise StorageError(f"{text!r} is no age recipient; one begins with age1") from None
+
+
+def _words(error: Exception) -> str:
+    """Say what a failed read was; what age says of changed bytes has no words of its own."""
+    if isinstance(error, OSError) and error.errno is None:
+        return "its bytes are not those that were encrypted, or it is cut short"
+    return str(error) or type(error).__name__
 
 
 def _identity(pyrage: Any, identity: Secret) -> Any:

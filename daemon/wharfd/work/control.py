@@ -201,7 +201,7 @@ class Work:
                     if changed:
                         keys = [key_text(tuple(record)) for record in changed]
                         await self._record(
-                            tx, actor, action, queue.name, {"rows": len(keys), "keys": keys[:100]}
+                            tx, actor, action, queue.name, {"rows": len(keys), "row_keys": keys[:100]}
                         )
                         self._wakeups.wake(tx, [queue.name])
             except asyncpg.exceptions.DataError as error:

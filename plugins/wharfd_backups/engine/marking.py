@@ -28,8 +28,8 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 SELECT jsonb_build_object('at', clock_timestamp(), 'export', pg_export_snapshot(),
                           'snapshot', pg_current_snapshot()::text);
 SELECT coalesce(string_agg(format('SELECT jsonb_build_object(''table'', %L, ''exact'', %L::bool,'
-             ' ''rows'', count(*), ''hash'', %s, ''newest'', %s) FROM %I.%I of_it',
-             n.nspname || '.' || c.relname, k.never_changed,
+             ' ''deleted'', %L::bigint, ''rows'', count(*), ''hash'', %s, ''newest'', %s) FROM %I.%I of_it',
+             n.nspname || '.' || c.relname, k.never_changed, coalesce(s.n_tup_del, 0),
              CASE WHEN k.never_changed AND c.reltuples < {_HASHED_ROWS} THEN '{HASH}' ELSE 'NULL' END,
              CASE WHEN k.key IS NULL THEN 'NULL' ELSE format('{NEWEST}', k.key) END, n.nspname, c.relname),
              ' UNION ALL '), 'SELECT 1 WHERE false') AS counting
@@ -59,6 +59,7 @@ class _Table(msgspec.Struct):
     exact: bool
     hash: int | None = None
     newest: str | None = None
+    deleted: int | None = None
 
 
 class Counted(msgspec.Struct):
@@ -109,7 +110,7 @@ async def exported_snapshot(
             first, *rest = answer.splitlines()[:-1]
             moment = msgspec.json.decode(first, type=_Moment)
             tables = [msgspec.json.decode(line, type=_Table) for line in rest]
-            tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest) for t in tables}
+            tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest, t.deleted) for t in tables}
             counted = Counted(moment.at, moment.snapshot, tallies)
             try:
                 yield moment.export, counted

@@ -206,9 +206,20 @@ class Receiver:
         return sorted(p for p in self.incoming.iterdir() if is_segment(p.name) or is_history(p.name))
 
     async def look_for_gaps(self) -> list[Gap]:
-        """Find the log files that kept backups need and that are missing; kept in `state.gaps`."""
+        """Find the log files that kept backups need and that no place has; kept in `state.gaps`.
+
+        What one place lacks and the other has is copied: here at once, there with the next trip.
+        """
 
         def look() -> list[Gap]:
+            found = missing()
+            back = self._storehouse.fetch_back(self._system, found)
+            if back:
+                self._log.warning("log_files_fetched_back", files=back, place=self._storehouse.first.name)
+            self._mirrored.clear()  # the second place is listed anew
+            return missing() if back else found
+
+        def missing() -> list[Gap]:
             entries = [e for e in self._storehouse.entries()[0] if e.system == self._system]
             names = {name for name in self._storehouse.log_files(self._system) if is_segment(name)}
             starts = []
@@ -220,7 +231,8 @@ class Receiver:
                     names |= {Segment(entry.timeline, n, entry.segment_bytes).name for n in own}
             return holes(names, min(starts, default=0), self._segment_bytes)
 
-        self.state.gaps = await trio.to_thread.run_sync(look)
+        async with self._turn:
+            self.state.gaps = await trio.to_thread.run_sync(look)
         return self.state.gaps
 
 

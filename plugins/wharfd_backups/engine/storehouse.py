@@ -12,6 +12,7 @@ All methods block: call them in a thread.
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from wharfd import Folder, Place, StorageError, copy_object, read_object
 
 from ..model import catalogue
 from ..model.catalogue import BadEntry, Entry
-from ..model.wal import is_history, is_segment
+from ..model.wal import Gap, is_history, is_segment
 
 Hear = Callable[[str], None]
 
@@ -135,6 +136,18 @@ class Storehouse:
                 done.add(logged.key)
                 copied += 1
         return copied
+
+    def fetch_back(self, system: str, gaps: Iterable[Gap]) -> list[str]:
+        """Copy log files that the first place lacks back from the second; return those it had."""
+        if self.second is None or not (gaps := list(gaps)):
+            return []
+        found = []
+        for name, logged in self.log_files(system, self.second).items():
+            if any(gap.first <= name <= gap.last for gap in gaps):
+                with self.second.open(logged.key) as source, self.first.writing(logged.key) as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                found.append(name)
+        return found
 
     def drop_log(self, system: str, names: Iterable[str]) -> int:
         """Remove log files that no backup needs."""

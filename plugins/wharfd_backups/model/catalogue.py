@@ -40,6 +40,20 @@ class Tally(msgspec.Struct, frozen=True):
     exact: bool = True
     hash: int | None = None
     newest: str | None = None
+    deleted: int | None = None  # how many rows of it had been deleted ever, by the server's statistics
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What the real database says: rows `deleted` of the tables that ever changed, counted `since` then."""
+
+    deleted: dict[str, int] = {}
+    since: datetime | None = None
+
+    def room(self, table: str, tally: Tally, counted_at: datetime) -> int:
+        """Return how many rows may have been deleted since a count; all of them where nobody knows."""
+        now = self.deleted.get(table, 0)
+        reset = self.since is not None and self.since > counted_at
+        return tally.rows if reset or tally.deleted is None or now < tally.deleted else now - tally.deleted
 
 
 class Marker(msgspec.Struct, frozen=True):

@@ -59,6 +59,11 @@ def choose(entries: Sequence[Entry], target: Target, *, backup_id: str | None = 
     if not entries:
         raise NoBackup("there is no backup")
     fitting = [entry for entry in entries if _leads(entry, target)]
+    if not fitting and all(entry.method == "logical" for entry in entries):
+        raise NoBackup(
+            f"a dump holds the moment it was made and leads to no other; for {target} there is none: restore "
+            + _nearest(entries, target)
+        )
     if not fitting:
         first = min(entries, key=lambda entry: entry.finished_at)
         raise NoBackup(
@@ -66,6 +71,14 @@ def choose(entries: Sequence[Entry], target: Target, *, backup_id: str | None = 
             f"{first.finished_at.isoformat()}" + (f", {first.end_lsn}" if first.end_lsn else "")
         )
     return max(fitting, key=lambda entry: entry.finished_at)
+
+
+def _nearest(entries: Sequence[Entry], target: Target) -> str:
+    """Name the newest dump from before a time, else the oldest there is."""
+    until = target.time
+    before = [entry for entry in entries if until is None or entry.finished_at <= until]
+    near = max(before, key=lambda e: e.finished_at) if before else min(entries, key=lambda e: e.finished_at)
+    return f"--backup {near.id} without a target, of {near.finished_at.isoformat()}"
 
 
 def _leads(entry: Entry, target: Target) -> bool:

@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from ..engine.programs import Programs
-from ..model.catalogue import Entry, Marker
-from .counts import TABLES, as_counted, missing
+from ..model.catalogue import Changes, Entry, Marker
+from .counts import NO_CHANGES, TABLES, as_counted, missing
 from .outcome import Check, Failed, Skipped, one
 from .scratch import Scratch
+
+QUICK = frozenset({"tables_open", "audit_chain", "master_keys"})  # a moment each, however large it is
+DEEP = QUICK | {"counts_agree", "visibility_map", "indexes_and_heap", "foreign_keys"}  # need nothing but it
 
 
 async def check_all(
@@ -18,21 +21,22 @@ async def check_all(
     entry: Entry,
     *,
     at_marker: Marker | None,
-    changing: Collection[str] = (),
+    changes: Changes = NO_CHANGES,
+    only: Collection[str] | None = None,
 ) -> list[Check]:
-    """Make every check on a promoted server and return what they said; none raises."""
+    """Make every check on a promoted server, or `only` some, and return what they said; none raises."""
     database = entry.database
     wanted: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("tables_open", lambda: _tables_open(scratch, database)),
         ("counts_agree", lambda: _counts_agree(scratch, database)),
-        ("counts_as_marked", lambda: as_counted(scratch, database, at_marker, changing)),
+        ("counts_as_marked", lambda: as_counted(scratch, database, at_marker, changes)),
         ("visibility_map", lambda: _visibility(scratch, programs, database)),
         ("indexes_and_heap", lambda: _amcheck(scratch, programs, database)),
         ("foreign_keys", lambda: _foreign_keys(scratch, database)),
         ("audit_chain", lambda: _audit_chain(scratch, database)),
         ("master_keys", lambda: _master_keys(scratch, database, entry)),
     ]
-    return [await one(name, check) for name, check in wanted]
+    return [await one(name, check) for name, check in wanted if only is None or name in only]
 
 
 async def _tables_open(scratch: Scratch, database: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import msgspec
 
 from wharfd import quoted
 
 from ..engine.marking import ALIKE, HASH, NEWEST
 from ..engine.taking import at
-from ..model.catalogue import Marker, Tally
+from ..model.catalogue import Changes, Marker, Tally
 from .outcome import Failed, Skipped
 from .scratch import Scratch
 
+NO_CHANGES = Changes()
 _SLACK = 50  # rows of a busy table that may go between its count and the point behind it
 TABLES = r"""SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -49,11 +48,11 @@ async def last_count(scratch: Scratch, database: str) -> Marker | None:
 
 
 async def as_counted(
-    scratch: Scratch, database: str, marker: Marker | None, changing: Collection[str] = ()
+    scratch: Scratch, database: str, marker: Marker | None, changes: Changes = NO_CHANGES
 ) -> str:
     """Compare what the tables hold with a count made before the point they were restored to.
 
-    `changing` are tables whose rows were changed or removed at any time: some may have gone since the count.
+    `changes` says how many rows somebody may have deleted since: those are no loss.
     """
     marker = marker or await last_count(scratch, database)
     if marker is None:
@@ -74,8 +73,9 @@ async def as_counted(
         columns = ", ".join(f"{aggregate} FILTER (WHERE {seen})" for aggregate in wanted)
         text = f"BEGIN; {ALIKE} SELECT count(*), {columns} FROM {there[name]} of_it"
         every, count, digest, newest = (await scratch.ask(text, database))[0]
-        exact = tally.exact and name not in changing
-        slack = 0 if exact else int(every) - int(count) + _SLACK
+        room = changes.room(name, tally, marker.at) if changes is not NO_CHANGES else 0
+        exact = tally.exact and name not in changes.deleted and not room
+        slack = 0 if exact else int(every) - int(count) + _SLACK + room
         if not tally.rows - slack <= int(count) <= tally.rows:
             raise Failed(f"{name} has {count} of the {tally.rows} rows it had")
         if exact and newest != (tally.newest or ""):

@@ -14,16 +14,16 @@ from wharfd.contracts.daemon import Rehearsed
 
 from ..engine.pacing import Pace
 from ..engine.taking import at
-from ..model.catalogue import Entry, Marker
+from ..model.catalogue import Changes, Entry, Marker
 from ..model.targets import Target
 from ..model.wal import lsn_of
 from . import logfiles
 from .checks import check_all, page_checksums
-from .counts import missing
+from .counts import NO_CHANGES, missing
 from .outcome import Check, Failed, Skipped, one
 from .restore import Restored, Source, restore
 from .scratch import Scratch, remove_folder
-from .unpacking import verify
+from .unpacking import Passed, verify
 
 Hear = Callable[[str], None]
 Rehearse = Callable[[str, Path], Awaitable[Rehearsed]]
@@ -35,14 +35,14 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
     """What a drill restores, and what is known of the moment it goes to.
 
     `marker` was counted there; `newest_mark` is the last mark that the real database left before it;
-    `changing` are the tables whose rows may have gone since they were counted.
+    `changes` says which rows may have gone since they were counted.
     """
 
     entry: Entry
     target: Target
     marker: Marker | None = None
     newest_mark: datetime | None = None
-    changing: frozenset[str] = frozenset()
+    changes: Changes = NO_CHANGES
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -142,7 +142,7 @@ async def _checks(source: Source, restored: Restored, aim: Aim) -> list[Check]:
         found.append(await one("log_reads", lambda: logfiles.read_through(source.programs, restored)))
         found.append(await one("newest_mark", lambda: _newest(scratch, database, aim)))
     return found + await check_all(
-        scratch, source.programs, aim.entry, at_marker=aim.marker, changing=aim.changing
+        scratch, source.programs, aim.entry, at_marker=aim.marker, changes=aim.changes
     )
 
 
@@ -196,9 +196,9 @@ async def _boots(restored: Restored | None, folder: Path, rehearse: Rehearse | N
     return f"ready in {done.seconds} s; sealed values opened: {values}; {done.audit_checked} audit rows hold"
 
 
-async def verify_place(source: Source, entry: Entry) -> str:
+async def verify_place(source: Source, entry: Entry, passed: Passed = lambda size: None) -> str:
     """Read a backup back from a place and compare every byte; raises `Damaged`."""
-    await trio.to_thread.run_sync(verify, source.place, entry, source.identity)
+    await trio.to_thread.run_sync(verify, source.place, entry, source.identity, passed)
     return f"{entry.id} in {source.place.name} is whole: {entry.files} files, {entry.bytes} bytes"
 
 

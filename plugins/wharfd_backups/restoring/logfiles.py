@@ -84,8 +84,8 @@ def plan(entry: Entry, target: Target, there: Iterable[str], histories: dict[int
     missing = gaps(needed, [segment.name for segment in have])
     if missing and target.kind not in ("time", "gap"):
         raise LogMissing(
-            f"the write-ahead log has a gap before {target}: {missing[0]} missing; restore to before it with "
-            "--before-gap, losing everything after, or from a later backup"
+            f"the write-ahead log has a gap before {target}: {missing[0]} missing; restore from the other "
+            "place, from a later backup, or to before it with --before-gap, losing everything after"
         )
     return Plan(tuple(needed), missing[0] if missing else None, last.timeline)
 

@@ -100,7 +100,7 @@ async def restore(
     try:
         entry = choose(entries, target, backup_id=backup_id)
     except ValueError as error:
-        raise WharfdError(str(error)) from None
+        raise WharfdError(f"{error} (looked in {source.place.name})") from None
     if source.programs.version[0] != entry.server_version // 10000 and entry.method == "physical":
         raise WharfdError(
             f"{entry.id} is of PostgreSQL {entry.server_version // 10000}, the programs here are "
@@ -112,7 +112,7 @@ async def restore(
         if entry.method == "physical":
             await _physical(source, restored, pause, hear, passed)
         else:
-            await _logical(source, restored, hear, passed)
+            await _logical(source, restored, pause, hear, passed)
     except BaseException:
         await restored.scratch.stop()
         raise
@@ -190,7 +190,9 @@ _REACHED = """SELECT pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp(),
   (SELECT timeline_id FROM pg_control_checkpoint())"""
 
 
-async def _logical(source: Source, restored: Restored, hear: Hear, passed: Callable[[int], None]) -> None:
+async def _logical(
+    source: Source, restored: Restored, pause: bool, hear: Hear, passed: Callable[[int], None]
+) -> None:
     entry, scratch, programs = restored.entry, restored.scratch, source.programs
     phases, dump = restored.phases, scratch.folder / "dump"
     hear("fetching")
@@ -209,6 +211,9 @@ async def _logical(source: Source, restored: Restored, hear: Hear, passed: Calla
         options = ["--no-owner", "--no-privileges", "--exit-on-error", "-j2"]
         dsn = scratch.dsn(entry.database)
         await programs.call("pg_restore", *options, "-d", dsn, str(dump), dsn=dsn)
+        if pause:  # it is never in recovery, and so nothing else keeps it as it was
+            name = quoted(entry.database)
+            await scratch.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     restored.reached_at = entry.finished_at
     hear("reached")
 

@@ -49,7 +49,7 @@ def fetch(
         with place.open(part.key) as file:
             seen = unpack(file, take, identity, name=part.key)
     except StorageError as error:
-        raise Damaged(f"{part.key} in {place.name}: {error}") from None
+        raise Damaged(f"in {place.name}: {error}") from None
     except FileNotFoundError:
         raise Damaged(f"{part.key} is not in {place.name}") from None
     if (seen.bytes_out, seen.sha256) != (part.bytes, part.sha256):

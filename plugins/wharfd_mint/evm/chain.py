@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import trio
 
-from ..model.calls import TRANSFER_TOPIC, Interface, address_in, minted_in, owner_of, topic_of
+from ..model.calls import TRANSFER_TOPIC, Interface, address_in, minted_in, refusal_in, topic_of
 from ..model.decisions import Receipt, Token
 from ..model.failures import Failure, RpcError, classify, revert_bytes
 from ..model.fees import Market
@@ -149,14 +149,6 @@ class Chain:
                 return False
             raise
 
-    async def holder(self, token_id: int) -> str | None:
-        """Return who holds a token now; None when nobody."""
-        try:
-            answer = await self._call(owner_of(token_id))
-        except RpcError:
-            return None
-        return address_in("0x" + answer[:32].hex()) if len(answer) >= 32 else None
-
     async def _call(self, data: bytes) -> bytes:
         answer = await self.endpoints.call(
             "eth_call", {"to": self.contract, "data": "0x" + data.hex()}, _LATEST
@@ -178,9 +170,12 @@ class Chain:
 
     @staticmethod
     def explain(error: RpcError) -> str:
-        """Return the node's words with the contract's own reason, where it gave one."""
-        data = revert_bytes(error)
-        return f"{error}" if not data else f"{error}; revert data 0x{data.hex()[:200]}"
+        """Return the contract's own reason where it gave one, else the node's words."""
+        data = revert_bytes(error) or b""
+        told = refusal_in(data)
+        if told is not None:
+            return told
+        return str(error) if data.hex() in error.message else f"{error}; revert data 0x{data.hex()[:200]}"
 
     async def send(self, raw: bytes) -> tuple[str, Failure | None, str | None]:
         """Broadcast; returns the endpoint, and the failure with its words if it was not plainly taken.

@@ -73,7 +73,7 @@ class HttpTransport:
                 policy=self._policy,
             )
         except OutboundError as error:
-            raise RpcAway(f"{self.name}: {error.kind}") from error
+            raise RpcAway(f"{self.name}: {error}") from error
         try:
             document = msgspec.json.decode(answer.body, type=dict[str, Any])
         except msgspec.DecodeError:
@@ -164,6 +164,18 @@ class Endpoints:
         if not answers:
             raise RpcAway(f"no endpoint answers {method}")
         return answers
+
+    async def heights(self) -> list[tuple[str, int, str]]:
+        """Ask every endpoint for its last block: its name, the block, and what is wrong with it."""
+        found = []
+        for one in self._all:
+            block, wrong = -1, ""
+            try:
+                block = int(await self._ask(one, "eth_blockNumber", ()), 16)
+            except (RpcAway, RpcError, WrongChain) as error:
+                wrong = str(error).removeprefix(one.transport.name).lstrip(": ")
+            found.append((one.transport.name, block, wrong))
+        return found
 
     def _in_order(self) -> list[_Health]:
         """Those that are well in the order of preference, then those that rest, the first to return first."""

@@ -8,12 +8,12 @@ from wharfd import Clock, Database
 
 from ..config import Evm
 from ..model.failures import RpcError
-from ..store import ledger
+from ..model.fees import WEI_PER_COIN, coins, gwei
+from ..store import intents, ledger
 from .chain import Chain, Refusal
 from .endpoints import RpcAway, WrongChain
 from .signer import Signer
 
-_WEI = 10**18
 _FILLED_AT_ONCE = 5
 _NOBODY = "0x00000000000000000000000000000000000f00d5"  # only ever asked about, never sent anything
 
@@ -39,15 +39,16 @@ class Examiner:
         except (RpcAway, WrongChain, RpcError):
             return []  # the endpoints' own health says so
         await ledger.note(self._db, self._account, balance, count, self._clock.now())
-        if balance >= int(self._settings.low_balance * _WEI):
-            await ledger.resume(self._db, self._account)
+        enough = balance >= int(self._settings.low_balance * WEI_PER_COIN)
+        if enough and await ledger.resume(self._db, self._account):
+            await intents.hurry_stage(self._db, intents.NO_FUNDS)
         return (await ledger.gaps(self._db, self._account, count))[:_FILLED_AT_ONCE]
 
     async def examine(self) -> list[dict[str, Any]]:
         """Return what a person should know before asking why nothing is minted."""
         found = [
-            _line("endpoint", "ok" if one.up else "fail", f"{one.name}: {one.last_error or 'answers'}")
-            for one in self._chain.endpoints.health()
+            _line("endpoint", "fail" if wrong else "ok", f"{name}: {wrong or f'at block {block}'}")
+            for name, block, wrong in await self._chain.endpoints.heights()
         ]
         try:
             found += await self._ask()
@@ -74,8 +75,8 @@ class Examiner:
         if there:
             found.append(await self._rehearse())
         balance, count = await chain.balance(address), await chain.nonce(address)
-        low = balance < int(self._settings.low_balance * _WEI)
-        found.append(_line("balance", "fail" if low else "ok", f"{address} has {balance / _WEI:.6f} coins"))
+        low = balance < int(self._settings.low_balance * WEI_PER_COIN)
+        found.append(_line("balance", "fail" if low else "ok", f"{address} has {coins(balance)} coins"))
         row = await ledger.get(self._db, self._account)
         gaps = await ledger.gaps(self._db, self._account, count)
         open_nonces = 0 if row is None else row["in_flight"]
@@ -84,12 +85,11 @@ class Examiner:
         if row is not None and row["paused_for"] is not None:
             found.append(_line("signer", "fail", row["paused_for"]))
         spent = await ledger.spent(self._db, self._account, self._clock.now().date())
-        share = spent / (self._settings.spend_per_day * _WEI) if self._settings.spend_per_day else 1.0
-        found.append(_line("spending", "warn" if share > 0.8 else "ok", f"{share:.0%} of today's cap"))
+        cap = self._settings.spend_per_day
+        state = "warn" if spent > 0.8 * cap * WEI_PER_COIN else "ok"
+        found.append(_line("spending", state, f"{coins(spent)} of today's {cap} coins"))
         market = await chain.market()
-        found.append(
-            _line("fees", "ok", f"base {market.base_fee / 1e9:.3f} gwei, tip {market.tip / 1e9:.3f} gwei")
-        )
+        found.append(_line("fees", "ok", f"base {gwei(market.base_fee)}, tip {gwei(market.tip)}"))
         return found
 
     async def _rehearse(self) -> dict[str, Any]:

@@ -26,14 +26,15 @@ from wharfd.contracts.mints import (
 
 from ..config import Evm
 from ..model import decisions as d
-from ..model.failures import Failure
+from ..model.failures import Failure, RpcError
+from ..model.fees import asks_more
 from ..store import intents, ledger
 from .chain import Chain
 from .endpoints import RpcAway, WrongChain
 from .examining import Examiner
 from .finding import Finder, Unclear
 from .signer import Signer
-from .writing import GAP, Pen, Revived, Unwanted, Written
+from .writing import Pen, Revived, Unwanted, Written
 
 _MOST_STEPS = 25
 _STOPPED_SECONDS = 60.0
@@ -79,7 +80,7 @@ class EvmMinter:
             return Pending(5 * random.uniform(0.8, 1.6), "rpc_away", str(error))  # noqa: S311 not a secret
 
     async def verify(self, request: MintRequest, tx_hash: str | None) -> Verified:
-        """See `Minter`: the receipt must still be there."""
+        """See `Minter`: the receipt must still be there, and of another system's say-so the token, too."""
         if tx_hash is None:
             return Verified(None, detail="there is no transaction to look for")
         try:
@@ -87,15 +88,31 @@ class EvmMinter:
             if receipt is None:
                 receipt = await self.chain.receipt(tx_hash, request.wallet, everywhere=True)
             if receipt is not None and receipt.ok:
-                final = await self.chain.final_block(at_least=receipt.block)
-                return Verified(True, final=receipt.block <= final)
-        except (RpcAway, WrongChain) as error:
+                return await self._judge(request, tx_hash, receipt)
+        except (RpcAway, WrongChain, RpcError) as error:
             return Verified(None, detail=str(error))
 
         async def reopen(tx: Transaction) -> None:
             await ledger.reopen(tx, request.id, tx_hash)
 
-        return Verified(False, detail=f"transaction {tx_hash} is not in the chain any more", record=reopen)
+        # Where nothing can be asked, only the old nonce of a transaction of our own rules out a second mint.
+        safe = self._rules.lookup or await ledger.knows(self._db, request.id, tx_hash)
+        detail = f"transaction {tx_hash} is not in the chain (any more)"
+        return Verified(False, detail=detail, record=reopen if safe else None)
+
+    async def _judge(self, request: MintRequest, tx_hash: str, receipt: d.Receipt) -> Verified:
+        final = receipt.block <= await self.chain.final_block(at_least=receipt.block)
+        intent = await intents.load(self._db, request.id)
+        if intent is None or intent.token_id is not None:
+            return Verified(True, final=final)
+        token_id = receipt.token_id
+        if token_id is not None and self.chain.interface.lookup is not None:
+            token = await self.chain.token(request.license_id, request.wallet, request.tier)
+            token_id = token.id if token else None
+        if token_id is None:
+            where = f"{self.chain.contract} for {request.wallet}"
+            return Verified(False, detail=f"transaction {tx_hash} made no token for this license at {where}")
+        return Verified(True, final=final, token_id=str(token_id))
 
     async def examine(self) -> list[dict[str, Any]]:
         """See `Minter`."""
@@ -133,6 +150,7 @@ class _Pass:
         self._state = d.State(wanted=False)
 
     async def run(self) -> Progress:
+        self._doomed = await intents.doomed(self._db, self._request.id)
         await self._read()
         for _ in range(_MOST_STEPS):
             action = d.decide(self._state, self._sight, self._m._rules, self._m._clock.now())
@@ -151,9 +169,6 @@ class _Pass:
         reverts = stolen = 0
         if self._held is None:
             reverts, stolen = await ledger.past(self._db, self._request.id)
-        if not self._request.id.startswith(GAP):
-            intent = await intents.load(self._db, self._request.id)
-            self._doomed = None if intent is None else intent.doomed
         self._state = d.State(
             wanted=self._wanted,
             delivered=self._request.delivered,
@@ -206,6 +221,10 @@ class _Pass:
                 self._sight = self._sight.with_(nonce=await self._chain.nonce(address))
             case "final_nonce":
                 self._sight = self._sight.with_(final_nonce=await self._chain.nonce(address, final=True))
+            case "dear":
+                assert self._held is not None
+                market, rules = await self._chain.market(), self._m._settings.fees()
+                self._sight = self._sight.with_(dear=asks_more(market, self._held.fees, rules))
         return None
 
     async def _receipts(self) -> dict[str, d.Receipt | None]:
@@ -288,6 +307,7 @@ class _Pass:
         async with self._db.transaction() as tx:
             await self._request.fence(tx)
             await intents.doom(tx, self._request.id, reason[:500])
+        self._doomed = reason[:500]
 
     async def _deliver(self, tx_hash: str) -> Progress | None:
         receipt = (self._sight.receipts or {})[tx_hash]

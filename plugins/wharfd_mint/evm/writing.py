@@ -16,12 +16,11 @@ from wharfd.contracts.mints import MintRequest, NeedsPerson, Pending
 from ..config import Evm
 from ..model.decisions import Kind
 from ..model.failures import Failure, RpcError
-from ..model.fees import Fees, first_offer, replacement
+from ..model.fees import WEI_PER_COIN, Fees, coins, first_offer, gwei, replacement
 from ..store import intents, ledger
 from .chain import Chain, Refusal
 from .signer import Draft, Signer
 
-_WEI = 10**18
 _PLAIN_GAS = 21_000  # what a transfer takes that calls nothing
 _MOST_GAS = 10_000_000
 _NO_FUNDS_SECONDS = 60.0
@@ -85,14 +84,20 @@ class Pen:
         except RpcError as error:
             return Pending(30, "waiting", f"the node cannot say what the mint takes: {error}")
         gas = self._settings.gas_limit or gas * 5 // 4
-        fees = first_offer(await self._chain.market(), self._fees)
-        if fees is None:
-            return Pending(30, "waiting", "the chain asks for more per gas than max_fee_gwei allows")
+        fees = await self._offer()
+        if isinstance(fees, Pending):
+            return fees
         count = await self._chain.nonce(self._signer.address)
         return await self._take(request, count, Draft(
             self.account.chain_id, 0, self._settings.contract, data, gas, fees, self._settings.value,
             self._settings.legacy,
         ))  # fmt: skip
+
+    async def _offer(self) -> Fees | Pending:
+        market = await self._chain.market()
+        asked = gwei(market.base_fee + market.tip)
+        trouble = f"the chain asks for {asked} per gas, and max_fee_gwei is {self._settings.max_fee_gwei:g}"
+        return first_offer(market, self._fees) or Pending(30, "waiting", trouble)
 
     async def _refused(self, refusal: Refusal) -> Outcome:
         if refusal.failure is Failure.NO_FUNDS:
@@ -106,7 +111,7 @@ class Pen:
         """Pause the signer: every other mint would meet the same."""
         reason = f"signer {self._signer.address} cannot pay: {words}"
         await ledger.pause(self._db, self.account, _NO_FUNDS_SECONDS, reason)
-        return Pending(_NO_FUNDS_SECONDS, "no_funds", reason)
+        return Pending(_NO_FUNDS_SECONDS, intents.NO_FUNDS, reason)
 
     async def _take(self, request: MintRequest, count: int, draft: Draft) -> Outcome:
         async with self._db.transaction() as tx:
@@ -115,7 +120,7 @@ class Pen:
             await request.fence(tx)
             fence, paused_for = await ledger.become_writer(tx, self.account, self._writer)
             if paused_for is not None:
-                return Pending(15, "no_funds", paused_for)
+                return Pending(15, intents.NO_FUNDS, paused_for)
             if await ledger.in_flight(tx, self.account) >= self._settings.in_flight:
                 return Pending(self._settings.poll.total_seconds(), "queued")
             too_much = await self._over_cap(tx, _worst(draft))
@@ -174,9 +179,9 @@ class Pen:
 
     async def fill(self, nonce: int) -> Outcome:
         """Take a nonce that keeps later ones waiting, for a transaction to ourselves."""
-        fees = first_offer(await self._chain.market(), self._fees)
-        if fees is None:
-            return Pending(30, "waiting", "the chain asks for more per gas than max_fee_gwei allows")
+        fees = await self._offer()
+        if isinstance(fees, Pending):
+            return fees
         address = self._signer.address
         gas = await self._plain_gas()
         draft = Draft(self.account.chain_id, nonce, address, b"", gas, fees, 0, self._settings.legacy)
@@ -217,7 +222,7 @@ class Pen:
 
     async def _over_cap(self, tx: Transaction, worst: int) -> Pending | None:
         now = self._clock.now()
-        cap = int(self._settings.spend_per_day * _WEI)
+        cap = int(self._settings.spend_per_day * WEI_PER_COIN)
         spent = await ledger.spent(tx, self.account, now.date())
         if spent + worst <= cap:
             return None
@@ -226,7 +231,7 @@ class Pen:
         return Pending(
             wait,
             "capped",
-            f"the day's spending cap is reached: {spent / _WEI:.6f} of {self._settings.spend_per_day} coins; "
+            f"the day's spending cap is reached: {coins(spent)} of {self._settings.spend_per_day} coins; "
             "minting goes on at midnight UTC, or raise spend_per_day",
         )
 

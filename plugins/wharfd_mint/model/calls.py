@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from .decisions import Token
@@ -71,6 +72,31 @@ def encoded(signature: str, types: Sequence[str], values: Sequence[Any]) -> byte
     return selector(signature) + bytes(encode(list(types), list(values)))
 
 
+# What contracts say when they refuse a mint: ours, and those made with OpenZeppelin's parts.
+_REFUSALS = (
+    "NotMinter()",
+    "NotOwner()",
+    "Paused()",
+    "ZeroAddress()",
+    "EnforcedPause()",
+    "OwnableUnauthorizedAccount(address)",
+    "AccessControlUnauthorizedAccount(address,bytes32)",
+    "ERC721InvalidReceiver(address)",
+    "ERC721InvalidSender(address)",
+)
+
+
+@cache
+def _refusals() -> dict[bytes, str]:
+    return {selector(signature): signature for signature in _REFUSALS}
+
+
+def refusal_in(data: bytes) -> str | None:
+    """Return the error a contract reverted with, where it is a known one."""
+    return _refusals().get(data[:4])
+
+
+@cache
 def selector(signature: str) -> bytes:
     """Return the four bytes that name a function or an error."""
     return keccak256(signature.encode())[:4]
@@ -117,11 +143,6 @@ class Interface:
         return Token(int.from_bytes(license_hash(license_id)), checksummed(holder))
 
 
-def owner_of(token_id: int) -> bytes:
-    """Return the call that asks who holds a token."""
-    return selector("ownerOf(uint256)") + token_id.to_bytes(32)
-
-
 def topic_of(number: int) -> str:
     """Write a number as a topic of a log."""
     return "0x" + number.to_bytes(32).hex()
@@ -141,7 +162,7 @@ def minted_in(logs: Sequence[Mapping[str, Any]], contract: str, wallet: str) -> 
             and len(topics) == 4
             and topics[0] == TRANSFER_TOPIC
             and int(topics[1], 16) == 0
-            and address_in(topics[2]).lower() == wallet.lower()
+            and topics[2][-40:].lower() == wallet[2:].lower()
         ):
             return int(topics[3], 16)
     return None

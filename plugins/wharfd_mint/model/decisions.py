@@ -67,6 +67,7 @@ class Sight:
     """What was seen of the chain just now; None is what was not looked at.
 
     `final` is the last block that counts as final. `token` is a `Token`, or False when there is none.
+    `dear` says that the chain asks for more than the newest transaction offers.
     """
 
     receipts: Mapping[str, Receipt | None] | None = None
@@ -74,6 +75,7 @@ class Sight:
     token: Token | Literal[False] | None = None
     nonce: int | None = None
     final_nonce: int | None = None
+    dear: bool | None = None
 
     def with_(self, **seen: object) -> Sight:
         """Return the same with more seen."""
@@ -91,7 +93,7 @@ class Rules:
     lookup: bool = True
 
 
-Part = Literal["receipts", "final", "token", "nonce", "final_nonce"]
+Part = Literal["receipts", "final", "token", "nonce", "final_nonce", "dear"]
 
 
 @dataclass(frozen=True)
@@ -230,14 +232,21 @@ def _take_back(state: State, sight: Sight, rules: Rules, now: datetime) -> Actio
 
 def _step(state: State, sight: Sight, rules: Rules, now: datetime) -> Action:
     """Move the newest transaction on: send, send again, offer more, or wait."""
+    assert state.nonce is not None
     last = state.attempts[-1]
     if last.sent_at is None:
         return Send(last.hash)
     wait = Wait("sent" if last.kind == "mint" else "cancelling", rules.poll)
     too_little = last.failure in (Failure.UNDERPRICED, Failure.GAS_TOO_LOW)
-    if too_little or now - last.signed_at >= rules.bump_after:
-        return _unless_used(state, sight, rules, Sign(last.kind, replaces=True))
+    late = now - last.signed_at >= rules.bump_after
     again = now - last.sent_at >= rules.resend_after
+    if late and not too_little and sight.nonce is not None and sight.nonce < state.nonce:
+        # Those before it hold it up. Offering more is money for nothing, unless the chain has become dearer.
+        if sight.dear is None:
+            return Look("dear")
+        late = sight.dear
+    if too_little or late:
+        return _unless_used(state, sight, rules, Sign(last.kind, replaces=True))
     if again or last.failure is Failure.NONCE_USED:
         return _unless_used(state, sight, rules, Send(last.hash) if again else wait)
     return wait

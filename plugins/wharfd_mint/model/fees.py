@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WEI_PER_GWEI = 10**9
+WEI_PER_COIN = 10**18
 _LEAST_BUMP = 1.10  # what geth asks of a replacement; some nodes take less, none asks more
 
 
@@ -41,6 +43,16 @@ class FeeRules:
             raise ValueError("cap: must be at least most_tip, which must be at least least_tip, above 0")
 
 
+def coins(wei: int) -> str:
+    """Return an amount in whole coins."""
+    return f"{wei / WEI_PER_COIN:.6f}"
+
+
+def gwei(wei: int) -> str:
+    """Return a price of gas."""
+    return f"{wei / WEI_PER_GWEI:.3f} gwei"
+
+
 def first_offer(market: Market, rules: FeeRules) -> Fees | None:
     """Return what a new transaction offers, or None while the chain asks for more than the cap."""
     tip = min(max(market.tip, rules.least_tip), rules.most_tip)
@@ -61,6 +73,11 @@ def replacement(previous: Fees, market: Market, rules: FeeRules) -> Fees | None:
     if most < raised(previous.max_fee, _LEAST_BUMP) or tip < raised(previous.priority, _LEAST_BUMP):
         return None
     return Fees(most, tip)
+
+
+def asks_more(market: Market, offer: Fees, rules: FeeRules) -> bool:
+    """Return whether an offer is too little to be mined at the moment."""
+    return offer.max_fee < market.base_fee + (market.tip if rules.legacy else 0)
 
 
 def raised(amount: int, factor: float) -> int:

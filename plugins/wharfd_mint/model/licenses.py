@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 
 from .keccak import keccak256
 
@@ -30,6 +31,7 @@ def new_license(prefix: str, digits: int) -> str:
     return f"{prefix}-" + "".join(secrets.choice(_ALPHABET) for _ in range(digits))
 
 
+@lru_cache(4096)
 def license_hash(license_id: str) -> bytes:
     """Return the 32 bytes that stand for the license on the chain."""
     return keccak256(license_id.encode())

@@ -33,7 +33,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     """Which buyers to list."""
 
     wallet: str | None = None
-    tier: str | None = None
+    tier: Text | None = None
     status: Literal["active", "pending_wire", "refunded", "expired"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     cursor: str | None = None
@@ -56,10 +56,11 @@ async def add_buyer(ctx: Ctx, request: Request) -> BuyerView:
     new: NewBuyer = request.body
     status = new.status or ("pending_wire" if new.payment_method == "wire" else "active")
     values = values_of(new, status=status, owner=request.owner)
-    return view(await _create(ctx, request, values))
+    return view(await create(ctx, request, values))
 
 
-async def _create(ctx: Ctx, request: Request, values: dict[str, object]) -> Buyer:
+async def create(ctx: Ctx, request: Request, values: dict[str, object]) -> Buyer:
+    """Add the buyer; raises the problem to answer where the rules refuse."""
     try:
         async with ctx.db.transaction() as tx:
             return await desk.create(ctx, tx, values, actor=request.identity.subject)
@@ -71,10 +72,9 @@ async def list_buyers(ctx: Ctx, request: Request) -> Page[BuyerView]:
     """List buyers, newest first."""
     query: Wanted = request.query
     wallet = None if query.wallet is None else wallet_in({"wallet": query.wallet})
-    values = (wallet, query.tier, query.status, request.owner)
-    given = [(n, v) for n, v in zip(lists.BUYER_FILTERS, values, strict=True) if v is not None]
+    columns = {"wallet": wallet, "tier": query.tier, "status": query.status, "owner": request.owner}
     after = decode_cursor(request, query.cursor, datetime, str)
-    rows = await lists.buyers(ctx.db.read, given, after and (after[0], after[1]), query.limit + 1)
+    rows = await lists.buyers(ctx.db.read, columns, after and (after[0], after[1]), query.limit + 1)
     return page_of(request, rows, query.limit, item=view, key=lambda row: (row.created_at, row.id))
 
 

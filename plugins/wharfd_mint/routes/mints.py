@@ -15,6 +15,7 @@ from wharfd import (
     Request,
     Route,
     ServiceUnavailable,
+    Transaction,
     decode_cursor,
     page_of,
 )
@@ -22,7 +23,7 @@ from wharfd import (
 from ..config import Settings
 from ..minters import find_minter
 from ..store import buyers, claims, intents, lists, watching
-from .shapes import Text, in_dollars, license_in, seen_by
+from .shapes import Text, in_dollars, license_in, seen_by, shown
 
 Ctx = PluginContext[Settings]
 
@@ -31,7 +32,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     """Which mints to list."""
 
     state: Literal["ready", "running", "done", "buried", "held", "cancelled"] | None = None
-    stage: str | None = None
+    stage: Text | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
     cursor: str | None = None
 
@@ -51,13 +52,10 @@ class Spoken(msgspec.Struct):
 async def list_mints(ctx: Ctx, request: Request) -> Page[Any]:
     """List mints, newest first."""
     query: Wanted = request.query
-    values = (query.state, query.stage, request.owner)
-    given = [(n, v) for n, v in zip(lists.MINT_FILTERS, values, strict=True) if v is not None]
+    columns = {"state": query.state, "stage": query.stage, "owner": request.owner}
     after = decode_cursor(request, query.cursor, datetime, str)
-    rows = await lists.mints(ctx.db.read, given, after and (after[0], after[1]), query.limit + 1)
-    return page_of(
-        request, rows, query.limit, item=intents.shown, key=lambda row: (row["created_at"], row["id"])
-    )
+    rows = await lists.mints(ctx.db.read, columns, after and (after[0], after[1]), query.limit + 1)
+    return page_of(request, rows, query.limit, item=shown, key=lambda row: (row["created_at"], row["id"]))
 
 
 async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
@@ -66,8 +64,23 @@ async def show_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     row = await lists.mint(ctx.db, license_id)
     if row is None or (request.owner is not None and row["owner"] != request.owner):
         raise NotFound("there is no mint for this license")
-    attempts = [intents.shown(one) for one in await lists.attempts(ctx.db, row["id"])]
-    return {**intents.shown(row), "transactions": attempts}
+    attempts = [shown(one) for one in await lists.attempts(ctx.db, row["id"])]
+    return {**shown(row), "transactions": attempts}
+
+
+_NOT_WAITING = {
+    None: "there is no mint for this license; activate its buyer",
+    "running": "the mint is being worked on at this moment; say it again in a moment",
+    "done": "the mint is done",
+    "held": "the mint is held already",
+    "buried": "the mint was given up and is not tried any more",
+    "cancelled": "the mint was withdrawn with its buyer",
+}
+
+
+async def _not_waiting(tx: Transaction, license_id: str) -> Conflict:
+    state = await intents.state(tx, license_id)
+    return Conflict(_NOT_WAITING.get(state, f"the mint is {state}"))
 
 
 async def retry_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
@@ -76,7 +89,7 @@ async def retry_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.retry(tx, license_id):
-            raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
+            raise await _not_waiting(tx, license_id)
         await _audit(ctx, tx, request, "mint.retried", license_id, {})
         ctx.work.wake(tx, "intents")
     return {"success": True, "licenseId": license_id}
@@ -100,7 +113,7 @@ async def _say(ctx: Ctx, request: Request, action: str, *, theirs: bool) -> dict
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.retry(tx, license_id):
-            raise Conflict("the mint is not waiting: it is being worked on, done, or withdrawn")
+            raise await _not_waiting(tx, license_id)
         if await claims.of_others(tx, [tx_hash], license_id) and theirs:
             raise Conflict("that transaction is known to have made something else")
         actor = request.identity.subject
@@ -111,13 +124,18 @@ async def _say(ctx: Ctx, request: Request, action: str, *, theirs: bool) -> dict
 
 
 async def hold_mint(ctx: Ctx, request: Request) -> dict[str, Any]:
-    """Leave a mint alone until it is retried. A transaction that was sent may be mined all the same."""
+    """Leave a mint alone until it is retried; not possible while a transaction is under way for it."""
     license_id = license_in(request.path["licenseId"])
     reason = request.body.reason
     async with ctx.db.transaction() as tx:
         seen_by(request, await buyers.locked(tx, license_id), "such license")
         if not await intents.hold(tx, license_id, reason):
-            raise Conflict("the mint is not waiting; it can be held in a moment, or it is over")
+            if await intents.under_way(tx, license_id):
+                raise Conflict(
+                    "a transaction is under way for it, and later mints wait behind its nonce; "
+                    "refund the buyer to take it back"
+                )
+            raise await _not_waiting(tx, license_id)
         await _audit(ctx, tx, request, "mint.held", license_id, {"reason": reason})
     return {"success": True, "licenseId": license_id}
 
@@ -131,8 +149,10 @@ async def examine(ctx: Ctx, request: Request) -> dict[str, Any]:
     checks = await minter.examine()
     counts = await watching.count_open(ctx.db)
     waiting = counts.get("held", 0) + counts.get("buried", 0)
+    under_way = counts.get("ready", 0) + counts.get("running", 0)
     state = "warn" if waiting else "ok"
-    checks.append({"check": "mints", "state": state, "detail": f"{waiting} wait for a person, {counts}"})
+    detail = f"{under_way} under way, {waiting} wait for a person"
+    checks.append({"check": "mints", "state": state, "detail": detail})
     return {"checks": checks}
 
 
@@ -156,7 +176,7 @@ async def list_tiers(ctx: Ctx, request: Request) -> dict[str, Any]:
 
 async def list_payments(ctx: Ctx, request: Request) -> dict[str, Any]:
     """List payments that a person has to look at."""
-    return {"items": [intents.shown(row) for row in await watching.open_payments(ctx.db)]}
+    return {"items": [shown(row) for row in await watching.open_payments(ctx.db)]}
 
 
 async def settle_payment(ctx: Ctx, request: Request) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from wharfd import BadRequest, FieldError, Forbidden, HttpProblem, NotFound, Request
+from wharfd import BadRequest, FieldError, Forbidden, HttpProblem, NotFound, Record, Request
 
 from .. import desk
 from ..model.licenses import BadLicense, check_license
 from ..model.wallets import BadWallet, check_wallet
 from ..store.buyers import Buyer
 
-Text = Annotated[str, msgspec.Meta(max_length=200)]
+# PostgreSQL keeps no zero byte.
+Text = Annotated[str, msgspec.Meta(max_length=200, pattern="^[^\\x00]*$")]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
@@ -80,6 +81,17 @@ def view(buyer: Buyer) -> BuyerView:
         updated_at=buyer.updated_at,
         delivered_at=buyer.delivered_at,
     )
+
+
+def shown(row: Record) -> dict[str, Any]:
+    """Return a row as callers see it: with names in camelCase."""
+    return {camel(name): value for name, value in row.items()}
+
+
+def camel(name: str) -> str:
+    """Write `license_id` as `licenseId`."""
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
 
 
 def in_dollars(cents: int | None) -> float | int | None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
-from wharfd import BadRequest, HttpProblem, PluginContext, Request, Route, Stream
+from wharfd import BadRequest, HttpProblem, PluginContext, Request, Route, Stream, struct_of_text
 
 from .. import desk
 from ..config import Settings
 from ..store import lists
 from ..store.buyers import Buyer
-from .shapes import NewBuyer, values_of
+from .shapes import NewBuyer, camel, values_of
 
 Ctx = PluginContext[Settings]
 COLUMNS = [
@@ -33,6 +34,10 @@ COLUMNS = [
     "name",
     "created_at",
 ]
+_TAKEN = (
+    "wallet", "tier", "license_id", "price", "currency", "payment_method", "payment_ref", "email", "name",
+)  # fmt: skip
+_HASH = re.compile("0x[0-9a-fA-F]{64}")
 _GROUP = 500
 _MOST_BYTES = 8 << 20
 _MOST_ERRORS = 100
@@ -52,10 +57,9 @@ async def export(ctx: Ctx, request: Request) -> Stream:
 
 
 async def _lines(ctx: Ctx, owner: str | None) -> AsyncIterator[bytes]:
-    given = [] if owner is None else [("owner", owner)]
     after = None
     yield _encoded([COLUMNS])
-    while rows := await lists.buyers(ctx.db.read, given, after, _GROUP):
+    while rows := await lists.buyers(ctx.db.read, {"owner": owner}, after, _GROUP):
         yield _encoded([_cells(row) for row in rows])
         after = (rows[-1].created_at, rows[-1].id)
 
@@ -80,18 +84,18 @@ async def take_in(ctx: Ctx, request: Request) -> dict[str, Any]:
     """
     try:
         reader = csv.DictReader(io.StringIO(request.raw.decode("utf-8-sig")))
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in map(_filled, reader) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadRequest(f"the file is no CSV in UTF-8: {error}") from None
     missing = {"wallet", "tier"} - set(reader.fieldnames or ())
     if missing:
         raise BadRequest(f"the header line lacks {', '.join(sorted(missing))}")
     added, skipped, errors = 0, 0, []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         try:
             done = await _take_row(ctx, request, row)
             added, skipped = added + done, skipped + (not done)
-        except (HttpProblem, desk.NotPossible, msgspec.ValidationError, ValueError) as error:
+        except (HttpProblem, desk.NotPossible, ValueError) as error:
             details = "; ".join(f"{one.field} {one.message}" for one in getattr(error, "errors", ()))
             errors.append({"line": number, "message": details or str(error)})
     return {
@@ -100,27 +104,25 @@ async def take_in(ctx: Ctx, request: Request) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _filled(row: dict[str, str]) -> dict[str, str]:
+    """Return the cells that have something in them."""
+    return {
+        name: text.strip().removeprefix("'") for name, text in row.items() if name and text and text.strip()
+    }
+
+
 class _DryRun(Exception):
     """Raised to undo a row that was only tried."""
 
 
 async def _take_row(ctx: Ctx, request: Request, row: dict[str, str]) -> bool:
     """Add one row; False when the license is there already."""
-    given = {
-        name: text.strip().removeprefix("'") for name, text in row.items() if name and text and text.strip()
-    }
-    status = given.get("status", "active")
+    status, tx_hash = row.get("status", "active"), row.get("tx_hash")
     if status not in ("active", "pending_wire"):
         raise ValueError(f"status {status!r} cannot be imported; only active and pending_wire")
-    tx_hash = given.get("tx_hash")
-    if tx_hash is not None and (len(tx_hash) != 66 or status != "active" or not _is_hash(tx_hash)):
+    if tx_hash is not None and (status != "active" or not _HASH.fullmatch(tx_hash)):
         raise ValueError("tx_hash must be 0x and 64 hexadecimal digits, of an active buyer")
-    fields = {name: given[name] for name in (
-        "wallet", "tier", "license_id", "currency", "payment_method", "payment_ref", "email", "name",
-    ) if name in given}  # fmt: skip
-    new = msgspec.convert({_camel(k): v for k, v in fields.items()}, NewBuyer)
-    if "price" in given:
-        new.price = int(given["price"])
+    new = struct_of_text({camel(name): row[name] for name in _TAKEN if name in row}, NewBuyer)
     values = values_of(new, status=status, owner=request.owner)
     try:
         async with ctx.db.transaction() as tx:
@@ -134,15 +136,6 @@ async def _take_row(ctx: Ctx, request: Request, row: dict[str, str]) -> bool:
             return False
         raise
     return True
-
-
-def _is_hash(text: str) -> bool:
-    return text.startswith("0x") and all(c in "0123456789abcdefABCDEF" for c in text[2:])
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 ROUTES = [

@@ -9,7 +9,7 @@ from wharfd import BadRequest, PluginContext, Request, Route
 from .. import desk
 from ..config import Settings
 from ..store import buyers
-from .buyers import _create
+from .buyers import create
 from .shapes import BuyerView, NewBuyer, license_in, refusal, seen_by, values_of, view
 
 Ctx = PluginContext[Settings]
@@ -44,7 +44,7 @@ async def begin_wire(ctx: Ctx, request: Request) -> Wired:
     """Add a buyer who pays by wire."""
     new: NewBuyer = request.body
     new.payment_method = new.payment_method or "wire"
-    buyer = await _create(ctx, request, values_of(new, status="pending_wire", owner=request.owner))
+    buyer = await create(ctx, request, values_of(new, status="pending_wire", owner=request.owner))
     return Wired(True, buyer.license_id, ctx.settings.wire_instructions, view(buyer))
 
 

@@ -64,6 +64,7 @@ WHERE (tiers.cap, tiers.price, tiers.currency)
   IS DISTINCT FROM (EXCLUDED.cap, EXCLUDED.price, EXCLUDED.currency)""",
 )
 _TIERS = sql("list_tiers", "SELECT tier, cap, taken, price, currency FROM mint.tiers ORDER BY tier")
+_ARCHIVED = sql("archived_buyer_status", "SELECT status FROM mint.buyers_archive WHERE license_id = $1")
 _RECEIPT = sql(
     "mark_receipt_sent", "UPDATE mint.buyers SET receipt_sent = true, updated_at = now() WHERE id = $1"
 )
@@ -126,6 +127,12 @@ async def of_license(db: Database | Transaction, license_id: str) -> Buyer | Non
 async def locked(tx: Transaction, license_id: str) -> Buyer | None:
     """Return the buyer of a license, locked until the transaction ends."""
     return _buyer(await tx.fetchrow(_LOCK, license_id))
+
+
+async def archived(tx: Transaction, license_id: str) -> str | None:
+    """Return the status of a buyer in the archive; None when there is none."""
+    status: str | None = await tx.fetchval(_ARCHIVED, license_id)
+    return status
 
 
 async def of_wallet(db: Database, wallet: str, owner: str | None) -> list[Buyer]:

@@ -7,45 +7,53 @@ from typing import Any
 
 import msgspec
 
-from wharfd import Database, LeaseLost, Record, Transaction, new_id, sql
+from wharfd import Database, LeaseLost, Transaction, new_id, sql
 
 from .buyers import Buyer
 
+# What makes a mint be worked again, and what leaves it to a person.
+_ANEW = """state = 'ready', attempts = 0, due_at = now(), finished_at = NULL, claim = NULL,
+  lease_until = NULL"""
+_ASIDE = "state = 'held', stage = 'held', trouble = $2, finished_at = now(), claim = NULL, lease_until = NULL"
+
 _ENSURE = sql(
     "ensure_mint",
-    """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter)
+    f"""INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (license_id) DO UPDATE SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL, lease_until = NULL, stage = 'waiting', trouble = NULL, doomed = NULL,
+ON CONFLICT (license_id) DO UPDATE SET {_ANEW}, stage = 'waiting', trouble = NULL, doomed = NULL,
   wallet = CASE WHEN intents.sent_on THEN intents.wallet ELSE EXCLUDED.wallet END
 WHERE intents.state = 'cancelled' OR (intents.state IN ('held', 'buried') AND $8)
 RETURNING id""",
 )
 _HURRY = sql("hurry_mint", "UPDATE mint.intents SET due_at = now() WHERE license_id = $1 AND state = 'ready'")
+_HURRY_STAGE = sql(
+    "hurry_mints_of_stage", "UPDATE mint.intents SET due_at = now() WHERE state = 'ready' AND stage = $1"
+)
 _REVIVE = sql(
     "revive_mint",
-    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL,
-  lease_until = NULL WHERE license_id = $1 AND state IN ('held', 'buried')""",
+    f"UPDATE mint.intents SET {_ANEW} WHERE license_id = $1 AND state IN ('held', 'buried')",
 )
 _RETRY = sql(
     "retry_mint",
-    """UPDATE mint.intents SET state = 'ready', attempts = 0, due_at = now(), finished_at = NULL,
-  claim = NULL,
-  lease_until = NULL, doomed = NULL, trouble = NULL, stage = 'waiting'
-WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING id""",
+    f"""UPDATE mint.intents SET {_ANEW}, doomed = NULL, trouble = NULL, stage = 'waiting',
+  tx_hash = CASE WHEN state = 'ready' THEN tx_hash END, block = CASE WHEN state = 'ready' THEN block END
+WHERE license_id = $1 AND state IN ('held', 'buried', 'ready') RETURNING tx_hash IS NULL""",
 )
+_STATE = sql("state_of_mint", "SELECT state FROM mint.intents WHERE license_id = $1")
 _HOLD = sql(
     "hold_mint",
-    """UPDATE mint.intents SET state = 'held', stage = 'held', trouble = $2, finished_at = now(),
-  claim = NULL,
-  lease_until = NULL WHERE license_id = $1 AND state = 'ready' RETURNING id""",
+    f"""UPDATE mint.intents i SET {_ASIDE} WHERE license_id = $1 AND state = 'ready'
+  AND NOT EXISTS (SELECT FROM mint.nonces n WHERE n.held_by = i.id AND n.open) RETURNING id""",
+)
+_UNDER_WAY = sql(
+    "mint_under_way",
+    """SELECT EXISTS (SELECT FROM mint.intents i JOIN mint.nonces n ON n.held_by = i.id AND n.open
+WHERE i.license_id = $1)""",
 )
 _IMPORT = sql(
     "import_mint",
     """INSERT INTO mint.intents (id, license_id, buyer_id, wallet, tier, owner, minter, stage, sent_on,
-  tx_hash,
-  delivered_at, state, finished_at)
+  tx_hash, delivered_at, state, finished_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'delivered', true, $8, now(), 'done', now())""",
 )
 _IMPORT_BUYER = sql(
@@ -54,7 +62,7 @@ _IMPORT_BUYER = sql(
 _LOAD = sql(
     "load_mint",
     """SELECT i.id, i.license_id, i.buyer_id, i.wallet, i.tier, i.owner, i.minter, i.stage, i.trouble,
-  i.doomed, i.sent_on, i.tx_hash, i.token_id, i.block, i.delivered_at, i.final, i.state,
+  i.sent_on, i.tx_hash, i.token_id, i.block, i.delivered_at, i.final, i.state,
   i.created_at, b.status
 FROM mint.intents i JOIN mint.buyers b ON b.license_id = i.license_id WHERE i.id = $1""",
 )
@@ -66,6 +74,7 @@ WHERE id = $1 AND claim = $2 AND state = 'running' AND wallet = $3 FOR UPDATE"""
 _WANTED = sql("still_wanted", "SELECT status = 'active' FROM mint.buyers WHERE license_id = $1 FOR SHARE")
 _STAGE = sql("set_mint_stage", "UPDATE mint.intents SET stage = $2, trouble = $3 WHERE id = $1")
 _DOOM = sql("doom_mint", "UPDATE mint.intents SET doomed = $2 WHERE id = $1")
+_DOOMED = sql("doomed_mint", "SELECT doomed FROM mint.intents WHERE id = $1")
 _SENT_ON = sql("mark_sent_on", "UPDATE mint.intents SET sent_on = true WHERE id = $1 AND NOT sent_on")
 _DELIVER = sql(
     "deliver_mint",
@@ -97,23 +106,34 @@ _TO_CHECK = sql(
   AND (checked_at IS NULL OR checked_at < $1) ORDER BY checked_at NULLS FIRST, id LIMIT $2""",
 )
 _CHECKED = sql(
-    "mark_mint_checked", "UPDATE mint.intents SET checked_at = now(), final = final OR $2 WHERE id = $1"
+    "mark_mint_checked",
+    """WITH checked AS (
+  UPDATE mint.intents SET checked_at = now(), final = final OR $2, token_id = coalesce(token_id, $3)
+  WHERE id = $1 RETURNING license_id, token_id)
+UPDATE mint.buyers b SET token_id = c.token_id FROM checked c
+WHERE b.license_id = c.license_id AND b.token_id IS NULL AND c.token_id IS NOT NULL""",
+)
+_DOUBT = sql(
+    "doubt_mint",
+    f"UPDATE mint.intents SET {_ASIDE}, checked_at = now() WHERE id = $1 AND state = 'done'",
 )
 _REOPEN = sql(
     "reopen_mint",
-    """UPDATE mint.intents SET state = 'ready', due_at = now(), attempts = 0, finished_at = NULL,
-  final = false,
-  stage = 'reorged', trouble = $2, tx_hash = NULL, block = NULL, checked_at = now()
+    f"""UPDATE mint.intents SET {_ANEW}, final = false, stage = 'reorged', trouble = $2,
+  tx_hash = NULL, block = NULL, checked_at = now()
 WHERE id = $1 AND state = 'done' RETURNING license_id""",
 )
 _FORGET_HASH = sql(
     "forget_tx_hash",
-    "UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now() WHERE license_id = $1",
+    """UPDATE mint.buyers SET tx_hash = NULL, token_id = NULL, updated_at = now(),
+  next_step = CASE WHEN status = 'active' THEN 'mint' ELSE next_step END
+WHERE license_id = $1 AND tx_hash IS NOT NULL""",
 )
 _HAND_OVER = sql("hand_mint_over", "UPDATE mint.intents SET minter = $2 WHERE id = $1 AND NOT sent_on")
 _SENT = sql("mint_was_sent_on", "SELECT sent_on FROM mint.intents WHERE license_id = $1 FOR UPDATE")
 _WALLET = sql("move_mint", "UPDATE mint.intents SET wallet = $2 WHERE license_id = $1 AND NOT sent_on")
 DELIVERED = "nft.delivered"
+NO_FUNDS = "no_funds"  # the stage of mints that wait until the signer can pay
 
 
 class IntentRow(msgspec.Struct):
@@ -135,7 +155,6 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     minter: str
     stage: str
     trouble: str | None
-    doomed: str | None
     sent_on: bool
     tx_hash: str | None
     token_id: str | None
@@ -168,14 +187,33 @@ async def hurry(tx: Transaction, license_id: str, *, revive: bool = False) -> No
         await tx.execute(_REVIVE, license_id)
 
 
+async def hurry_stage(db: Database, stage: str) -> None:
+    """Have all mints that wait in this stage looked at soon."""
+    await db.execute(_HURRY_STAGE, stage)
+
+
 async def retry(tx: Transaction, license_id: str) -> bool:
     """Have a mint tried anew, now; False when it is running, done or withdrawn."""
-    return await tx.fetchval(_RETRY, license_id) is not None
+    without_hash = await tx.fetchval(_RETRY, license_id)
+    if without_hash:
+        await tx.execute(_FORGET_HASH, license_id)
+    return without_hash is not None
 
 
 async def hold(tx: Transaction, license_id: str, reason: str) -> bool:
-    """Leave a mint alone until somebody retries it; False when it is not waiting."""
+    """Leave a mint alone until somebody retries it; False when it is not waiting or holds a nonce."""
     return await tx.fetchval(_HOLD, license_id, reason) is not None
+
+
+async def under_way(tx: Transaction, license_id: str) -> bool:
+    """Return whether the mint holds a nonce: a transaction of it may be mined any time."""
+    return bool(await tx.fetchval(_UNDER_WAY, license_id))
+
+
+async def state(tx: Transaction, license_id: str) -> str | None:
+    """Return the state of a mint; None when there is none."""
+    found: str | None = await tx.fetchval(_STATE, license_id)
+    return found
 
 
 async def load(db: Database | Transaction, intent_id: str) -> Intent | None:
@@ -216,8 +254,14 @@ async def set_stage(tx: Transaction, intent_id: str, stage: str, trouble: str | 
     await tx.execute(_STAGE, intent_id, stage, trouble)
 
 
-async def doom(tx: Transaction, intent_id: str, reason: str | None) -> None:
-    """Note why the mint must not be tried again by itself; None takes that back."""
+async def doomed(db: Database, intent_id: str) -> str | None:
+    """Return why the mint must not be tried again by itself; None when nothing speaks against it."""
+    reason: str | None = await db.fetchval(_DOOMED, intent_id)
+    return reason
+
+
+async def doom(tx: Transaction, intent_id: str, reason: str) -> None:
+    """Note why the mint must not be tried again by itself; a retry takes that back."""
     await tx.execute(_DOOM, intent_id, reason)
 
 
@@ -262,9 +306,14 @@ async def to_check(db: Database, before: datetime, limit: int) -> list[str]:
     return [row["id"] for row in await db.fetch(_TO_CHECK, before, limit)]
 
 
-async def mark_checked(db: Database, intent_id: str, *, final: bool) -> None:
-    """Note that the chain still has it."""
-    await db.execute(_CHECKED, intent_id, final)
+async def mark_checked(db: Database, intent_id: str, *, final: bool, token_id: str | None = None) -> None:
+    """Note that the chain still has it, and its token where that was not known."""
+    await db.execute(_CHECKED, intent_id, final, token_id)
+
+
+async def doubt(tx: Transaction, intent_id: str, trouble: str) -> None:
+    """Hold a delivered mint whose transaction does not bear it out; a retry forgets that transaction."""
+    await tx.execute(_DOUBT, intent_id, trouble)
 
 
 async def reopen(tx: Transaction, intent_id: str, trouble: str) -> bool:
@@ -274,13 +323,3 @@ async def reopen(tx: Transaction, intent_id: str, trouble: str) -> bool:
         return False
     await tx.execute(_FORGET_HASH, license_id)
     return True
-
-
-def shown(row: Record) -> dict[str, Any]:
-    """Return a row as a dict in camelCase."""
-    return {_camel(name): value for name, value in row.items()}
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)

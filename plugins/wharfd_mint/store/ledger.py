@@ -97,11 +97,7 @@ _REOPEN = sql(
     """UPDATE mint.nonces SET open = true, outcome = NULL, closed_at = NULL, spent = NULL
 WHERE intent_id = $1 AND held_by = $1 AND tx_hash = $2 AND NOT open""",
 )
-_FREE_ATTEMPTS = sql(
-    "forget_sending",
-    "UPDATE mint.attempts SET sent_at = NULL, block = NULL, block_hash = NULL, mined_ok = NULL, "
-    "reorged = reorged + 1 WHERE hash = $1",
-)
+_KNOWS = sql("knows_attempt", "SELECT EXISTS (SELECT FROM mint.attempts WHERE intent_id = $1 AND hash = $2)")
 _PAUSE = sql(
     "pause_signer",
     """UPDATE mint.signers SET paused_until = now() + make_interval(secs => $3), paused_for = $4
@@ -109,7 +105,8 @@ WHERE chain_id = $1 AND signer = $2""",
 )
 _RESUME = sql(
     "resume_signer",
-    "UPDATE mint.signers SET paused_until = NULL, paused_for = NULL WHERE chain_id = $1 AND signer = $2",
+    """UPDATE mint.signers SET paused_until = NULL, paused_for = NULL
+WHERE chain_id = $1 AND signer = $2 AND paused_for IS NOT NULL""",
 )
 _SAW = sql(
     "note_signer",
@@ -274,7 +271,7 @@ async def mark_mined(db: Database | Transaction, tx_hash: str, receipt: Receipt)
     )  # fmt: skip
 
 
-async def mark_orphaned(db: Database, tx_hash: str) -> None:
+async def mark_orphaned(db: Database | Transaction, tx_hash: str) -> None:
     """Note that the block a transaction was in is gone: it is to be sent again at once."""
     await db.execute(_ORPHANED, tx_hash)
 
@@ -287,11 +284,16 @@ async def close(
     await tx.execute(_CLOSE, account.chain_id, account.signer, nonce, outcome, tx_hash, cost)
 
 
+async def knows(db: Database, intent_id: str, tx_hash: str) -> bool:
+    """Return whether the transaction is one that was signed for this mint."""
+    return bool(await db.fetchval(_KNOWS, intent_id, tx_hash))
+
+
 async def reopen(tx: Transaction, intent_id: str, tx_hash: str) -> bool:
     """Take a nonce up again whose transaction a reorganisation took out of the chain."""
     if await tx.execute(_REOPEN, intent_id, tx_hash) == 0:
         return False
-    await tx.execute(_FREE_ATTEMPTS, tx_hash)
+    await mark_orphaned(tx, tx_hash)
     return True
 
 
@@ -300,9 +302,9 @@ async def pause(db: Database, account: Account, seconds: float, reason: str) -> 
     await db.execute(_PAUSE, account.chain_id, account.signer, seconds, reason[:300])
 
 
-async def resume(db: Database, account: Account) -> None:
-    """Sign again."""
-    await db.execute(_RESUME, account.chain_id, account.signer)
+async def resume(db: Database, account: Account) -> bool:
+    """Sign again; False when there was no pause."""
+    return await db.execute(_RESUME, account.chain_id, account.signer) == 1
 
 
 async def note(db: Database, account: Account, balance: int, nonce: int, at: datetime) -> None:

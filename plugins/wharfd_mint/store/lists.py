@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 
@@ -10,12 +10,14 @@ from wharfd import Database, Record, Statement, sql
 
 from .buyers import COLUMNS, Buyer
 
-BUYER_FILTERS = ("wallet", "tier", "status", "owner")
-MINT_FILTERS = ("state", "stage", "owner")
 _MINT_COLUMNS = (
     "id, license_id, buyer_id, wallet, tier, owner, minter, stage, trouble, doomed, tx_hash, token_id, "
     "block, delivered_at, final, checked_at, created_at, state, due_at, attempts, last_error, finished_at"
 )
+
+
+Wanted = Mapping[str, str | None]  # column and value; None: any
+After = tuple[datetime, str] | None  # the last row of the page before
 
 
 @cache
@@ -34,33 +36,31 @@ def statement(table: str, columns: str, filters: tuple[str, ...], after: bool) -
     )
 
 
-async def buyers(
-    db: Database,
-    given: Sequence[tuple[str, str]],
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Buyer]:
-    """Return buyers that match, newest first."""
-    wanted = statement("buyers", COLUMNS, tuple(name for name, _ in given), after is not None)
-    rows = await db.fetch(wanted, *(value for _, value in given), *(after or ()), limit)
-    return [Buyer(**row) for row in rows]
-
-
-async def mints(
-    db: Database, given: Sequence[tuple[str, str]], after: tuple[datetime, str] | None, limit: int
+async def _rows(
+    db: Database, table: str, columns: str, wanted: Wanted, after: After, limit: int
 ) -> list[Record]:
+    given = {name: value for name, value in wanted.items() if value is not None}
+    chosen = statement(table, columns, tuple(given), after is not None)
+    return await db.fetch(chosen, *given.values(), *(after or ()), limit)
+
+
+async def buyers(db: Database, wanted: Wanted, after: After, limit: int) -> list[Buyer]:
+    """Return buyers that match, newest first."""
+    return [Buyer(**row) for row in await _rows(db, "buyers", COLUMNS, wanted, after, limit)]
+
+
+async def mints(db: Database, wanted: Wanted, after: After, limit: int) -> list[Record]:
     """Return mints that match, newest first."""
-    wanted = statement("intents", _MINT_COLUMNS, tuple(name for name, _ in given), after is not None)
-    return await db.fetch(wanted, *(value for _, value in given), *(after or ()), limit)
+    return await _rows(db, "intents", _MINT_COLUMNS, wanted, after, limit)
 
 
 _MINT = sql("get_mint", f"SELECT {_MINT_COLUMNS}, history FROM mint.intents WHERE license_id = $1")
 _ATTEMPTS = sql(
     "attempts_of_mint",
     """SELECT a.id, a.chain_id, a.signer, a.nonce, a.kind, a.hash, a.gas, a.max_fee::text,
-    a.priority_fee::text,
-  a.signed_at, a.sent, a.first_sent_at, a.sent_at, a.endpoint, a.failure, a.error, a.block, a.block_hash,
-  a.mined_ok, a.gas_used, a.reorged, n.open AS nonce_open, n.outcome AS nonce_outcome
+  a.priority_fee::text, a.signed_at, a.sent, a.first_sent_at, a.sent_at, a.endpoint,
+  a.failure, a.error, a.block, a.block_hash, a.mined_ok, a.gas_used, a.reorged, n.open AS nonce_open,
+  n.outcome AS nonce_outcome
 FROM mint.attempts a JOIN mint.nonces n USING (chain_id, signer, nonce)
 WHERE a.intent_id = $1 ORDER BY a.id LIMIT 500""",
 )

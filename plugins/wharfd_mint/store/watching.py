@@ -19,8 +19,8 @@ _STUCK = sql(
     "stuck_mints",
     """SELECT license_id, state, stage, trouble, last_error, created_at FROM mint.intents
 WHERE state IN ('ready', 'running', 'buried', 'held')
-  AND (state IN ('held', 'buried') OR created_at < $1 OR stage IN ('capped', 'stopped', 'reorged',
-  'no_funds'))
+  AND (state IN ('held', 'buried') OR created_at < $1
+    OR stage IN ('capped', 'stopped', 'reorged', 'no_funds'))
 ORDER BY created_at LIMIT $2""",
 )
 _OLD_WIRES = sql(
@@ -55,8 +55,8 @@ WHERE needs_person AND settled_at IS NULL ORDER BY at LIMIT $1""",
 )
 _SETTLE = sql(
     "settle_payment",
-    """UPDATE mint.payments SET settled_at = now() WHERE event_id = $1 AND needs_person AND settled_at IS
-    NULL""",
+    """UPDATE mint.payments SET settled_at = now()
+WHERE event_id = $1 AND needs_person AND settled_at IS NULL""",
 )
 _STATES = sql(
     "count_mints",
@@ -112,8 +112,3 @@ async def settle_payment(tx: Transaction, event_id: str) -> bool:
 async def count_open(db: Database) -> dict[str, int]:
     """Return how many mints are in which state, done ones left out."""
     return {row["state"]: row["n"] for row in await db.fetch(_STATES)}
-
-
-def ago(now: datetime, age: timedelta) -> datetime:
-    """Return the time so long before."""
-    return now - age

@@ -56,6 +56,7 @@ UNION ALL
 SELECT id, 'account', status FROM netbanx.accounts WHERE external_id = $1 AND source = $2""",
 )
 REPLAYABLE = ("done", "buried", "cancelled", "held")
+STATES = ("ready", "running", *REPLAYABLE)
 _MAX_REPLAY = 10_000
 
 
@@ -90,6 +91,8 @@ async def list_events(ctx: Context, request: Request) -> Page[dict[str, Any]]:
     query: EventQuery = request.query
     if not 1 <= query.limit <= MAX_LIMIT:
         raise Invalid(FieldError("limit", f"must be between 1 and {MAX_LIMIT}", "query"))
+    if query.state is not None and query.state not in STATES:
+        raise Invalid(FieldError("state", f"must be one of {', '.join(STATES)}", "query"))
     key = decode_cursor(request, query.cursor, str)
     rows = await _select(
         ctx,
@@ -188,9 +191,13 @@ async def replay_events(ctx: Context, request: Request) -> dict[str, Any]:
     asked: Replay = request.body
     if asked.state is not None and asked.state not in REPLAYABLE:
         raise Invalid(FieldError("state", f"must be one of {', '.join(REPLAYABLE)}"))
-    start, end = read_time(asked.start_date, "startDate"), read_time(asked.end_date, "endDate")
-    if asked.ids is None and asked.source is None and asked.name is None and start is None:
-        raise BadRequest("say which events: give ids, or source, name or startDate")
+    start, end = (
+        read_time(asked.start_date, "startDate", "body"),
+        read_time(asked.end_date, "endDate", "body"),
+    )
+    chosen = (asked.ids, asked.source, asked.name, start)
+    if asked.state not in ("buried", "held") and all(one is None for one in chosen):
+        raise BadRequest("say which events: give ids, source, name, startDate, or the state buried or held")
     rows = await _select(
         ctx,
         {"owner": request.owner, "source": asked.source, "name": asked.name, "state": asked.state},
@@ -199,9 +206,9 @@ async def replay_events(ctx: Context, request: Request) -> dict[str, Any]:
         end=end,
         limit=_MAX_REPLAY + 1,
     )
-    rows = [row for row in rows if row["state"] in REPLAYABLE]
     if len(rows) > _MAX_REPLAY:
         raise Invalid(FieldError("startDate", f"more than {_MAX_REPLAY} events fit; narrow it down"))
+    rows = [row for row in rows if row["state"] in REPLAYABLE]
     replayed = 0
     if not asked.dry_run and rows:
         keys = [f"{row['id']}/{row['received_at'].isoformat()}" for row in rows]

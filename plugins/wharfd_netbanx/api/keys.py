@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import asyncpg
 import msgspec
@@ -26,36 +26,49 @@ from ..keys import store
 from ..keys.loading import COLUMN, TABLE, load
 from ..schemes import KeyEncoding, find_preset, key_remarks, make_key
 from ..schemes.keys import fingerprint
+from .listing import read_time
 
 Context = PluginContext[Settings]
 
 
-class NewKey(msgspec.Struct, kw_only=True, rename="camel"):
-    """A key to be used for a source (the old name of that is `endpoint`)."""
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Description = Annotated[str, msgspec.Meta(max_length=1000)]
 
-    key: str
+
+class NewKey(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A key to be used for a source (the old name of that is `endpoint`). Times without a zone are UTC."""
+
+    key: Text
     source: str | None = None
     endpoint: str | None = None
-    name: str = "default"
-    description: str = ""
+    name: Name = "default"
+    description: Description = ""
     key_encoding: KeyEncoding | None = None
-    valid_from: datetime | None = None
-    valid_until: datetime | None = None
+    valid_from: str | None = None
+    valid_until: str | None = None
 
 
-class Rotation(msgspec.Struct, kw_only=True, rename="camel"):
+class Rotation(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """The next key, and how long the one before still counts."""
 
-    key: str
+    key: Text
     overlap_seconds: int = 24 * 3600
     key_encoding: KeyEncoding | None = None
 
 
-class KeyChange(msgspec.Struct, kw_only=True, rename="camel"):
+class KeyChange(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What may be changed of a key; the key itself is rotated."""
 
-    description: str | None = None
+    description: Description | None = None
     is_active: bool | None = None
+
+
+class Validity(NamedTuple):
+    """From when until when a key counts."""
+
+    start: datetime | None = None
+    end: datetime | None = None
 
 
 class KeyQuery(msgspec.Struct, kw_only=True, rename="camel"):
@@ -80,8 +93,9 @@ async def create_key(ctx: Context, request: Request) -> dict[str, Any]:
     asked: NewKey = request.body
     source = asked.source or asked.endpoint or ""
     _check_owner(ctx, request, source)
+    validity = _validity(ctx, asked)
     async with ctx.db.transaction() as tx:
-        row = await _add(ctx, tx, request, source, asked.key, asked.key_encoding, asked)
+        row = await _add(ctx, tx, request, source, asked, validity)
         await _record(ctx, tx, request, "webhook_secret.created", row)
     await load(ctx, _intake(ctx))
     return _told(ctx, row, asked.key)
@@ -99,11 +113,13 @@ async def rotate_key(ctx: Context, request: Request) -> dict[str, Any]:
         newest = await store.newest(tx, old["source"], old["name"])
         if newest is None or newest["id"] != old["id"]:
             raise Conflict(f"key {old['id']} was rotated already; rotate the newest version")
-        new = NewKey(key=asked.key, name=old["name"], description=old["description"])
-        encoding = asked.key_encoding or old["key_encoding"]
-        row = await _add(
-            ctx, tx, request, old["source"], asked.key, encoding, new, version=old["version"] + 1
+        new = NewKey(
+            key=asked.key,
+            name=old["name"],
+            description=old["description"],
+            key_encoding=asked.key_encoding or old["key_encoding"],
         )
+        row = await _add(ctx, tx, request, old["source"], new, Validity(), version=old["version"] + 1)
         await store.end(tx, old["id"], timedelta(seconds=asked.overlap_seconds))
         await _record(ctx, tx, request, "webhook_secret.rotated", row)
     await load(ctx, _intake(ctx))
@@ -160,18 +176,15 @@ async def _add(
     tx: Transaction,
     request: Request,
     source_name: str,
-    text: str,
-    encoding: KeyEncoding | None,
     asked: NewKey,
+    validity: Validity,
     version: int = 1,
 ) -> Record:
     source = ctx.settings.sources[source_name]
-    chosen = encoding or source.key_encoding or find_preset(source.scheme).key_encoding
+    chosen = asked.key_encoding or source.key_encoding or find_preset(source.scheme).key_encoding
     key_id = new_id("whs")
     try:
-        key = make_key(
-            source.scheme, text, chosen, id=key_id, valid_from=asked.valid_from, valid_until=asked.valid_until
-        )
+        key = make_key(source.scheme, asked.key, chosen, id=key_id)
     except ValueError as error:
         raise Invalid(FieldError("key", str(error))) from None
     try:
@@ -180,18 +193,28 @@ async def _add(
             id=key_id,
             source=source_name,
             owner=source.owner,
-            name=asked.name[:100],
-            description=asked.description[:1000],
+            name=asked.name,
+            description=asked.description,
             key_encoding=chosen,
-            sealed=await ctx.secrets.seal(TABLE, COLUMN, key_id, text.strip().encode()),
+            sealed=await ctx.secrets.seal(TABLE, COLUMN, key_id, asked.key.strip().encode()),
             fingerprint=fingerprint(key.secret),
             version=version,
-            valid_from=asked.valid_from,
-            valid_until=asked.valid_until,
+            valid_from=validity.start,
+            valid_until=validity.end,
             created_by=request.identity.subject,
         )
     except asyncpg.UniqueViolationError:
         raise Conflict(f"source {source_name} has a key {asked.name!r} already; rotate it") from None
+
+
+def _validity(ctx: Context, asked: NewKey) -> Validity:
+    start = read_time(asked.valid_from, "validFrom", "body")
+    end = read_time(asked.valid_until, "validUntil", "body")
+    if end is not None and end <= ctx.now():
+        raise Invalid(FieldError("validUntil", "is over already"))
+    if start is not None and end is not None and end <= start:
+        raise Invalid(FieldError("validUntil", "must be later than validFrom"))
+    return Validity(start, end)
 
 
 async def _find(ctx: Context, request: Request) -> Record:

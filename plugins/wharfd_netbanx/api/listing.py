@@ -174,17 +174,19 @@ def pagination(paging: Paging, total: int, exact: bool, next_cursor: str | None)
     }
 
 
-def read_time(text: str | None, field: str) -> datetime | None:
-    """Read a date or a time of a query, in UTC when it names no zone; raises `Invalid`."""
+def read_time(text: str | None, field: str, where: str = "query") -> datetime | None:
+    """Read a date or a time, in UTC when it names no zone; raises `Invalid`."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except ValueError:
         raise Invalid(
-            FieldError(field, "is no date; write 2026-08-01 or 2026-08-01T12:00:00Z", "query")
+            FieldError(field, "is no date; write 2026-08-01 or 2026-08-01T12:00:00Z", where)
         ) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(FieldError(field, "is no time between the years 1 and 9999", where)) from None
 
 
 def answer(data: Any, at: datetime) -> dict[str, Any]:

@@ -41,7 +41,7 @@ OPEN_CONFLICTS = sql(
 Action = Literal["pause", "resume", "retry", "retry-failed", "retryAll", "retry-all", "clean", "cleanup"]
 
 
-class QueueAction(msgspec.Struct, kw_only=True, rename="camel"):
+class QueueAction(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What to do with the queue. `retry` needs `id` (or the older `jobId`): an event's."""
 
     action: Action

@@ -154,7 +154,7 @@ def _statuses(query: TransactionQuery) -> list[str] | None:
     for word in (part.strip().upper() for part in query.status.split(",")):
         ours = [status.value for status, old in OLD_STATUS.items() if old == word]
         if not ours and word not in Status.__members__:
-            known = ", ".join(dict.fromkeys(OLD_STATUS.values()))
-            raise Invalid(FieldError("status", f"{word!r} is none of {known}, {', '.join(Status)}", "query"))
+            known = ", ".join(dict.fromkeys([*OLD_STATUS.values(), *Status]))
+            raise Invalid(FieldError("status", f"{word!r} is none of {known}", "query"))
         found += ours or [word]
     return list(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from .diagnosis import Finding, explain
 from .interface import Answer, Headers, Item, Reason, Signer, Verdict, Verifier, refuse
 from .keys import Key, KeyEncoding, KeyRing, key_remarks
 from .paypal import PayPal
-from .presets import PRESETS, IdentityRule, Preset, find_preset, make_key, make_verifier
+from .presets import PRESETS, IdentityRule, Preset, SchemeName, find_preset, make_key, make_verifier
 from .unchecked import Unchecked
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "PayPal",
     "Preset",
     "Reason",
+    "SchemeName",
     "Signer",
     "Unchecked",
     "Verdict",

@@ -17,6 +17,20 @@ from .paypal import PayPal
 from .timestamped import StandardWebhooks, Stripe, standard_key
 
 IdentityRule = Literal["paysafe", "provider_id", "content"]
+SchemeName = Literal[
+    "paysafe",
+    "stripe",
+    "github",
+    "shopify",
+    "square",
+    "adyen",
+    "adyen-header",
+    "coinbase-commerce",
+    "paypal",
+    "standard-webhooks",
+    "hmac",
+    "legacy-upp",
+]
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Preset:
 
 _HMAC_TAKES = frozenset({"signature_header"})
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[SchemeName, Preset] = {
     "paysafe": Preset(
         HmacBody,
         "Paysafe and NetBanx: Signature = base64(HMAC-SHA256(key, body)), the key base64-decoded first",
@@ -151,12 +165,12 @@ PRESETS: dict[str, Preset] = {
 
 def find_preset(scheme: str) -> Preset:
     """Return the preset called `scheme`; raises ValueError with the nearest name."""
-    try:
-        return PRESETS[scheme]
-    except KeyError:
-        close = difflib.get_close_matches(scheme, PRESETS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(PRESETS))}"
-        raise ValueError(f"scheme: {scheme!r} is unknown; {hint}") from None
+    for name, preset in PRESETS.items():
+        if name == scheme:
+            return preset
+    close = difflib.get_close_matches(scheme, PRESETS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(PRESETS))}"
+    raise ValueError(f"scheme: {scheme!r} is unknown; {hint}")
 
 
 def make_key(

@@ -68,11 +68,22 @@ class HttpExecutor:
         return await self._ask("POST", self._settings.url, order, body, judge_answer)
 
     async def find(self, order: OrderToExecute) -> Answer:
-        """GET what became of the order; 404 means that the other side does not have it."""
+        """GET what became of the order; 404 means that it is not there, unless it may still be under way."""
         if self._settings.find_url is None:
             return Unknown("the order system cannot be asked, because find_url is not set", final=True)
         url = self._settings.find_url.replace("{key}", quote(order.idempotency_key, safe=""))
-        return await self._ask("GET", url, order, b"", judge_found)
+        found = await self._ask("GET", url, order, b"", judge_found)
+        if isinstance(found, NotDone) and not found.all_wait:
+            left = self._still_under_way(order)
+            if left > 0:
+                return NotDone("the order system does not have it yet; asked again soon", left, all_wait=True)
+        return found
+
+    def _still_under_way(self, order: OrderToExecute) -> float:
+        """Return for how many seconds the order may still turn up: it was sent, and got no answer."""
+        if order.sent_at is None:
+            return 0.0
+        return order.sent_at.timestamp() + self._settings.missing_after.total_seconds() - time.time()
 
     async def _ask(
         self, method: str, url: str, order: OrderToExecute, body: bytes, judge: Callable[..., Answer]

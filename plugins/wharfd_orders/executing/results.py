@@ -45,6 +45,7 @@ def order_to_execute(job: Job[ItemRow], batch: Record, payload: dict[str, Any]) 
         payload=payload,
         attempt=job.attempt,
         idempotency_key=idempotency_key(batch["id"], row),
+        sent_at=row.sent_at,
     )
 
 

@@ -44,29 +44,32 @@ async def work_one(ctx: Context, job: Job[ItemRow]) -> object:
     if row.sent_at is None and not await items.holds_ref(
         ctx.db, row.owner, row.client_ref, row.batch, row.idx
     ):
-        return await _settle(ctx, job, batch, results.SUPERSEDED)
+        return await _settle(ctx, job, batch, results.SUPERSEDED, doubtful=False)
     payload = (await items.payloads(ctx.db, row.batch, [row.idx]))[row.idx]
     order = results.order_to_execute(job, batch, payload)
-    answer = await _answer(ctx, job, external, order, may_send=refused is None)
-    return await _settle(ctx, job, batch, answer)
+    answer, doubtful = await _answer(ctx, job, external, order, may_send=refused is None)
+    return await _settle(ctx, job, batch, answer, doubtful=doubtful)
 
 
 async def _answer(
     ctx: Context, job: Job[ItemRow], executor: ExternalExecutor, order: OrderToExecute, *, may_send: bool
-) -> Answer:
-    if job.row.sent_at is not None and not (executor.idempotent and may_send):
+) -> tuple[Answer, bool]:
+    """Return what came of it, and whether an earlier call may have carried the order out all the same."""
+    doubtful = job.row.sent_at is not None
+    if doubtful and not (executor.idempotent and may_send):
         before = await _guarded(ctx, executor.find, order)
         if not isinstance(before, NotDone) or before.all_wait:
-            return before
+            return before, doubtful
+        doubtful = False
     if not may_send:
-        return NotDone("the batch is not worked now", 2.0, all_wait=True)
+        return NotDone("the batch is not worked now", 2.0, all_wait=True), doubtful
     waited = await _wait_for_rate(ctx, executor)
     if waited is not None:
-        return waited
+        return waited, doubtful
     if not await items.mark_sending(ctx.db, job.row.batch, job.row.idx, job.claim):
         raise LeaseLost
     with ctx.metrics["call_seconds"].labels(executor.name).time():
-        return await _guarded(ctx, executor.execute, order)
+        return await _guarded(ctx, executor.execute, order), doubtful
 
 
 async def _guarded(ctx: Context, call: Any, order: OrderToExecute) -> Answer:
@@ -94,7 +97,9 @@ async def _wait_for_rate(ctx: Context, executor: ExternalExecutor) -> NotDone | 
     return NotDone(f"{executor.name} takes {executor.max_per_second:g} orders a second", 1.0, all_wait=True)
 
 
-async def _settle(ctx: Context, job: Job[ItemRow], batch: Record, answer: Answer) -> object:
+async def _settle(
+    ctx: Context, job: Job[ItemRow], batch: Record, answer: Answer, *, doubtful: bool
+) -> object:
     """Write what came of it; return the outcome of the job where it is not written with that."""
     row, parts = job.row, parts_of(ctx)
     if isinstance(answer, Executed | Refused):
@@ -107,6 +112,8 @@ async def _settle(ctx: Context, job: Job[ItemRow], batch: Record, answer: Answer
         parts.touch(row.batch)
         return None
     if isinstance(answer, NotDone):
+        if doubtful:
+            return _still_unknown(ctx, job, answer)
         return await _not_done(ctx, job, batch, answer)
     ctx.metrics["orders_total"].labels(batch["executor"], "unknown").inc()
     if job.last or answer.final:
@@ -114,6 +121,18 @@ async def _settle(ctx: Context, job: Job[ItemRow], batch: Record, answer: Answer
         return Hold(f"unknown: {answer.reason}; find out and resolve it")
     # The mark that it was sent stays: the next try asks first, or sends with the same key.
     return RetryAfter(_backoff(job.attempt), f"unknown: {answer.reason}")
+
+
+def _still_unknown(ctx: Context, job: Job[ItemRow], answer: NotDone) -> object:
+    """Nothing was done now, but what came of an earlier call is not known: its mark stays."""
+    reason = f"it was sent and got no answer; {answer.reason}"
+    wait = answer.retry_after if answer.retry_after is not None else _backoff(job.attempt)
+    if answer.all_wait:
+        return Snooze(wait, reason=reason)
+    if job.last:
+        parts_of(ctx).touch(job.row.batch)
+        return Hold(f"unknown: {reason}; find out and resolve it")
+    return RetryAfter(wait, f"unknown: {reason}")
 
 
 async def _not_done(ctx: Context, job: Job[ItemRow], batch: Record, answer: NotDone) -> object:

@@ -90,11 +90,14 @@ def _column(cell: str, mapping: Mapping[str, str]) -> str:
 
 def order_of_cells(
     columns: Sequence[str | None], cells: Sequence[str], rules: Rules
-) -> dict[str, Any] | list[RowError]:
-    """Return a CSV row in the form of a JSON order, for `read_order`, or what is wrong with its cells."""
+) -> tuple[dict[str, Any] | None, list[RowError]]:
+    """Return a CSV row in the form of a JSON order, for `read_order`, and what is wrong with its cells.
+
+    A cell that is wrong is left out or replaced, so that `read_order` finds what else is wrong.
+    """
     if len(cells) != len(columns):
         message = f"has {len(cells)} cells where the header has {len(columns)}"
-        return [RowError("", "cell_count", message)]
+        return None, [RowError("", "cell_count", message)]
     row = {
         column: unescape(cell).strip()
         for column, cell in zip(columns, cells, strict=True)
@@ -126,7 +129,7 @@ def order_of_cells(
     extra = {column[5:]: text for column, text in row.items() if column.startswith("data:") and text}
     if extra:
         order["data"] = extra
-    return errors or order
+    return order, errors
 
 
 def _amount(
@@ -138,12 +141,12 @@ def _amount(
 ) -> None:
     column = "amount_minor" if "amount_minor" in row else "amount"
     text = row.get(column, "")
+    item["amount"] = 1 if rules.json_unit == "minor" else "1"  # until it is known
     if not text:
         errors.append(RowError(column, "amount_missing", "is needed"))
         return
     if currency not in EXPONENTS:
-        item["amount"] = 1  # the currency is what will be refused
-        return
+        return  # the currency is what will be refused
     try:
         minor = minor_of_minor_text(text) if column == "amount_minor" else minor_of_text(text, currency)
     except WrongAmount as error:

@@ -37,6 +37,11 @@ MODE_FIELDS = ("mode", "email")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,128}@[^@\s\x00-\x1f]{1,190}")
 _REF = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
+_FORMS = {
+    _EMAIL: "is no e-mail address",
+    _REF: "may hold ASCII letters, digits, signs and, inside, blanks",
+    _WORD: "must begin with an ASCII letter and hold letters, digits, blanks, - and _",
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -92,7 +97,7 @@ class _Reader:
         elif len(value) > longest:
             self.wrong(column, "too_long", f"has {len(value)} characters; {longest} are the limit")
         elif fits is not None and not fits.fullmatch(value):
-            self.wrong(column, "malformed", f"{_cut(value)!r} does not have the form of this field")
+            self.wrong(column, "malformed", f"{_cut(value)!r} {_FORMS[fits]}")
         return value
 
     def ident(self, value: Any, column: str) -> str | int | None:

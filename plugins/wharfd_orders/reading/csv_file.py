@@ -74,7 +74,7 @@ class CsvParser:
     def _begin(self) -> bytes:
         encoding, mark = detect_encoding(self._sample, self._charset)
         self.detected["encoding"] = encoding
-        self._guessed = encoding == "cp1252" and self._charset is None
+        self._guessed = encoding == "windows-1252" and self._charset is None
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
         data, self._sample = self._sample[mark:], b""
         return data
@@ -138,11 +138,13 @@ class CsvParser:
             return None
         if self.totals is not None:
             raise Malformed("rows_after_totals", "there are rows after the control totals", row=number)
-        given = order_of_cells(self._columns, cells, self._rules)
-        order = given if isinstance(given, list) else read_order(given, self._rules)
+        given, errors = order_of_cells(self._columns, cells, self._rules)
+        order = read_order(given, self._rules) if given is not None else []
         if isinstance(order, Order):
-            return Row(number, order)
-        return wrong(number, [_by_column(error) for error in order], self._as_given(cells))
+            if not errors:
+                return Row(number, order)
+            order = []
+        return wrong(number, [*errors, *map(_by_column, order)], self._as_given(cells))
 
     def _cells(self, record: str) -> list[str]:
         assert self._delimiter is not None

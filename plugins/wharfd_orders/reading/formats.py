@@ -31,7 +31,12 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_KNOWN = {"utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252", "ascii"}
+_KNOWN = {name: name for name in ("utf-8", "utf-16", "utf-16-le", "utf-16-be")} | {
+    "iso8859-1": "iso-8859-1",
+    "iso8859-15": "iso-8859-15",
+    "cp1252": "windows-1252",
+    "ascii": "utf-8",
+}
 
 
 def format_of(content_type: str | None) -> tuple[Format | None, str | None]:
@@ -47,14 +52,14 @@ def format_of(content_type: str | None) -> tuple[Format | None, str | None]:
 
 
 def check_charset(charset: str) -> str:
-    """Return Python's name of a charset that is taken; raises `Malformed`."""
+    """Return the name of a charset that is taken, as it is registered; raises `Malformed`."""
     try:
         name = codecs.lookup(charset).name
     except LookupError:
         name = ""
     if name not in _KNOWN:
         raise Malformed("charset", f"the charset {charset} is not taken; send UTF-8, UTF-16 or Windows-1252")
-    return "utf-8" if name == "ascii" else name
+    return _KNOWN[name]
 
 
 def detect_encoding(sample: bytes, charset: str | None) -> tuple[str, int]:
@@ -72,5 +77,5 @@ def detect_encoding(sample: bytes, charset: str | None) -> tuple[str, int]:
     try:
         codecs.getincrementaldecoder("utf-8")("strict").decode(sample)
     except UnicodeDecodeError:
-        return ("utf-8", 0) if _MULTIBYTE.search(sample) else ("cp1252", 0)
+        return ("utf-8", 0) if _MULTIBYTE.search(sample) else ("windows-1252", 0)
     return "utf-8", 0

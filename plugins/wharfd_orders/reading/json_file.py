@@ -75,7 +75,7 @@ class JsonParser:
         if self._state == "start" and self._at == len(self._buffer):
             raise Malformed("empty", "the body is empty")
         if self._state != "over":
-            raise Malformed("cut", "the JSON ends in the middle", row=self._number)
+            raise Malformed("cut", "the JSON ends in the middle", row=self._number + 1)
         if self._at != len(self._buffer):
             raise Malformed("malformed", "something follows the end of the JSON document")
 

@@ -28,10 +28,11 @@ from ..model.state import Counts
 from ..parts import Context, parts_of
 from ..spool import Spool
 from ..store import batches, keys, results, tally
-from .views import batch_view, result_view
+from .views import amounts_view, batch_view, result_view
 
 _EXTEND_SECONDS = keys.LEASE_SECONDS / 6
 _SHOWN_RESULTS = 100
+_LOOKED_AT = 20_000  # references of a file that is refused anyway are looked at up to here
 
 
 async def submit(ctx: Context, request: Request) -> Reply:
@@ -71,7 +72,8 @@ async def _receive(ctx: Context, request: Request, key: Key | None) -> Reply:
 async def _store(ctx: Context, request: Request, upload: Upload, key: Key | None) -> Reply:
     ctx.metrics["upload_rows_total"].labels(str(upload.detected["format"])).inc(upload.rows)
     options = upload.options
-    if upload.invalid and (options.on_invalid == "reject_batch" or not upload.accepted):
+    refused = upload.invalid > 0 and (options.on_invalid == "reject_batch" or not upload.accepted)
+    if refused and not 0 < upload.with_refs <= _LOOKED_AT:
         raise rejected(upload)
     owner = owner_of(request, upload)
     name = options.executor or ctx.settings.executor
@@ -80,6 +82,9 @@ async def _store(ctx: Context, request: Request, upload: Upload, key: Key | None
         known = ", ".join(await parts_of(ctx).executors.names())
         raise Invalid(FieldError("executor", f"{name[:60]!r} is not known; there are {known}", "query"))
     plan = plan_load(ctx, request, upload, owner, is_transactional(executor))
+    if refused:
+        await check_load(ctx, request, upload, plan)  # so that references that are wrong are told of too
+        raise rejected(upload)
     if options.validate_only:
         counts = Counts(await check_load(ctx, request, upload, plan))
         return Reply(200, _checked_view(upload, counts, plan.needs_approval))
@@ -99,7 +104,7 @@ def _checked_view(upload: Upload, counts: Counts, needs_approval: bool) -> dict[
         "valid": upload.rows - counts.of("skipped"),
         "invalid": counts.of("skipped"),
         "duplicates": counts.duplicates,
-        "amounts": upload.amounts,
+        "amounts": amounts_view(upload.amounts),
         "needsApproval": needs_approval,
         "source": upload.detected,
         "rowErrors": upload.reported,

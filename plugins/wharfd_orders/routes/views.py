@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,14 +19,24 @@ def stamp(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
+def amounts_view(amounts: Mapping[str, int]) -> dict[str, Any]:
+    """Return sums by currency, in minor units and as people write them."""
+    return {
+        currency: {"minor": minor, "text": text_of_minor(minor, currency)}
+        for currency, minor in amounts.items()
+    }
+
+
 def batch_view(ctx: Context, batch: Record, counts: Counts) -> dict[str, Any]:
     """Return a batch; its status and counts come from its rows."""
     gate = gate_for(ctx, batch)
-    phase = "finished" if not counts.open else gate.phase
+    finished = batch["finished_at"]
+    phase = gate.phase
+    if not counts.open:
+        phase = "finished" if finished else "finishing"
     left = counts.of("waiting", "ready", "running")
     if phase == "running" and not left and counts.of("held"):
         phase = "needs_attention"
-    finished = batch["finished_at"]
     return {
         "batchId": batch["id"],
         "owner": batch["owner"] or None,
@@ -51,10 +62,7 @@ def batch_view(ctx: Context, batch: Record, counts: Counts) -> dict[str, Any]:
         "maxPerSecond": batch["max_per_second"],
         "stopOnError": batch["stop_on_error"],
         "startAt": stamp(batch["start_at"]),
-        "amounts": {
-            currency: {"minor": minor, "text": text_of_minor(minor, currency)}
-            for currency, minor in batch["amounts"].items()
-        },
+        "amounts": amounts_view(batch["amounts"]),
         "source": batch["source"],
         "contentSha256": batch["content_sha256"].hex(),
         "createdBy": batch["created_by"],

@@ -32,6 +32,9 @@ from .shapes import HIDDEN, EndpointIn, EndpointOut, EndpointPatch, endpoint_out
 
 READ, WRITE = "webhooks:read", "webhooks:write"
 CHANGES = Rate(calls=120, seconds=60.0)
+_FIELDS = frozenset(
+    field.encode_name for shape in (EndpointPatch, EndpointOut) for field in msgspec.structs.fields(shape)
+)
 TLS_FIELDS = frozenset({"url", "ca", "client_certificate", "client_key"})
 
 
@@ -169,7 +172,7 @@ async def change(ctx: PluginContext[Settings], request: Request) -> EndpointOut:
         if changes.get("client_certificate", UNSET) is None:
             after = replace(after, client_key=None)
         tls = not TLS_FIELDS.isdisjoint(changes)
-        problems = check_endpoint(ctx, after, tls=tls)
+        problems = [*_strange(request.raw), *check_endpoint(ctx, after, tls=tls)]
         if problems:
             raise Invalid(*problems)
         if tls:
@@ -189,6 +192,16 @@ async def change(ctx: PluginContext[Settings], request: Request) -> EndpointOut:
         row = await store.get(tx, after.id, request.owner)
         assert row is not None
     return shown_endpoint(ctx, row)
+
+
+def _strange(raw: bytes) -> list[FieldError]:
+    """Find what no endpoint has. What was read may be sent back whole: what cannot be changed is passed over,
+    but a secret, which somebody would take for changed."""
+    given: dict[str, Any] = msgspec.json.decode(raw)
+    problems = [FieldError(name, "is not a known field") for name in given if name not in _FIELDS]
+    if given.get("secret") is not None:
+        problems.append(FieldError("secret", "is changed by POST …/rotate-secret, with an overlap"))
+    return problems
 
 
 async def delete(ctx: PluginContext[Settings], request: Request) -> Reply:

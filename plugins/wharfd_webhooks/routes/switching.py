@@ -18,7 +18,7 @@ from .endpoints import CHANGES, WRITE, both, shown_endpoint
 from .shapes import EndpointOut
 
 
-class SwitchIn(msgspec.Struct, kw_only=True):
+class SwitchIn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Why, for the record and for whoever asks later."""
 
     reason: Annotated[str, Meta(max_length=200)] = ""

@@ -1,7 +1,8 @@
 """Endpoints as the sender knows them: kept in memory, proven current by every attempt that is written.
 
 What is kept may be old; that does no harm, because an attempt is only written down when the endpoint still
-has the version the sender looked at. Nothing here has to be invalidated.
+has the version the sender looked at, and whoever would hold a delivery back reads it anew first. Nothing here
+has to be invalidated.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class Directory:
         known = self._known.get(endpoint_id)
         if known is not None and trio.current_time() < known[1]:
             return known[0]
+        return await self._reading(endpoint_id)
+
+    async def read(self, endpoint_id: str) -> Endpoint | None:
+        """Return the endpoint as it is now: another daemon may have switched it on."""
         return await self._reading(endpoint_id)
 
     def forget(self, endpoint_id: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import trio
@@ -286,9 +286,18 @@ def _finished(result: Result, verdict: Verdict) -> senders.Finished:
 def _reason_to_disable(change: Change, verdict: Verdict, limits: Limits) -> str:
     if verdict.end == "gone":
         return "it answered 410 Gone"
-    if change.disable:
-        return f"it failed {change.health.failures} times in a row for {limits.disable_after}"
+    if change.disable and limits.disable_after is not None:
+        return f"it failed {change.health.failures} times in a row for {_words(limits.disable_after)}"
     return ""
+
+
+def _words(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds % size == 0:
+            count = int(seconds // size)
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return f"{seconds:g} seconds"
 
 
 def _tells(row: DeliveryRow) -> bool:

@@ -1,6 +1,7 @@
 """The sender: what happens to one claimed delivery, from the gate to the written result.
 
-1. The endpoint, as it was read last, and its gate: a delivery that may not go now is parked or put off.
+1. The endpoint, as it was read last, and its gate: a delivery that may not go now is parked or put off. Where
+   the endpoint takes fewer sends than there are daemons, these take turns.
 2. The attempt is written down, together with others, and only if the delivery is still ours and the endpoint
    still has the version that was looked at. Otherwise the endpoint is read anew and we begin again.
 3. The send, with nothing held in the database.
@@ -33,11 +34,12 @@ from ..model.rows import DeliveryRow
 from ..model.verdicts import Answer
 from ..store import senders
 from .directory import Directory
-from .gates import Gate, Gates
+from .gates import Gate, Gates, refusal
 from .gathering import Gathering
 from .posting import Parcel, post
 from .results import Result, Results
 from .shares import Shares
+from .turns import Turns
 
 SWEEP_SECONDS = 15.0  # how often parked deliveries are looked at
 QUEUES = {"free": "deliveries", "ordered": "ordered", "skipping": "ordered_skipping"}  # by lane
@@ -54,6 +56,7 @@ class Turn:
         self.endpoint = endpoint
         self.delivered: bool | None = None
         self.seconds = 0.0
+        self.slot: int | None = None
         self._gate: Gate | None = gate
 
     def end(self) -> None:
@@ -70,6 +73,7 @@ class Sender:
         self._ctx = ctx
         self.gates = Gates()
         self.shares = Shares(ctx)
+        self.turns = Turns(ctx)
         self.directory = Directory(ctx)
         self.results = Results(ctx, self.directory)
         self.begin: Gathering[_Start, senders.Begun | None] = Gathering(self._begin)
@@ -81,9 +85,11 @@ class Sender:
         forced = trigger in ("resend", "test") or (trigger == "retry" and job.attempt == 1)
         for _ in range(_LOOKS):
             endpoint = await self.directory.find(job.row.endpoint_id)
+            if endpoint is not None and refusal(endpoint, forced=forced) is not None:
+                endpoint = await self.directory.read(endpoint.id)
             if endpoint is None:
                 return Cancel("the endpoint is not there any more")
-            endpoint = self.shares.of(endpoint)
+            most, endpoint = endpoint.max_in_flight, self.shares.of(endpoint)
             gate = self.gates.of(endpoint.id)
             refused = await gate.enter(endpoint, forced=forced)
             if refused is not None:
@@ -91,6 +97,13 @@ class Sender:
                 return refused
             turn = Turn(gate, endpoint)
             try:
+                if most < self.shares.daemons:
+                    turn.slot = await self.turns.take(endpoint.id, job.row.id, most)
+                    if turn.slot is None:
+                        self._count_refusal(
+                            outcome := Snooze(1.0, reason="put off: other daemons send to it")
+                        )
+                        return outcome
                 begun = await self.begin((job, endpoint))
                 if begun is None:  # the endpoint has changed, or the delivery is not ours any more
                     self.directory.forget(endpoint.id)
@@ -103,6 +116,8 @@ class Sender:
                     return Bury("its payload is not kept any more")
                 await self._send(job, turn, begun.number, begun.body)
             finally:
+                if turn.slot is not None:
+                    await self.turns.give(endpoint.id, job.row.id, turn.slot)
                 turn.end()
             if turn.delivered is not None and (wanted := gate.release_now(endpoint)):
                 await self._releasing((endpoint.id, wanted))

@@ -2,8 +2,7 @@
 
 Every daemon that sends says so in `webhooks.senders` every few seconds. With N of them, each takes an Nth of
 an endpoint's rate and of its sends under way; what is left over of the latter goes to some of them, to other
-ones for other endpoints. Each gets one at least, so that no daemon claims what it may not send: an endpoint
-with a limit below N may see N at a time. One at a time over all daemons is what `orderBy` is for.
+ones for other endpoints. Each gets one at least; where the limit is below N, they take turns (`turns.py`).
 
 A daemon that died keeps its share until it has not been seen for `ALIVE_SECONDS`. One that has just started
 is known to the others after `BEAT_SECONDS` at the latest; until then an endpoint may see more than its limit.

@@ -137,6 +137,12 @@ CANCEL_WAITING = sql(
 )
 
 
+ANY_RUNNING = sql(
+    "any_running_delivery",
+    "SELECT EXISTS (SELECT FROM webhooks.deliveries WHERE endpoint_id = $1 AND state = 'running')",
+)
+
+
 async def page(
     db: Queries,
     *,
@@ -190,6 +196,12 @@ async def retry_failed(tx: Transaction, endpoint_id: str, most: int, per_second:
 async def cancel(tx: Transaction, row: Record, reason: str) -> bool:
     """Cancel a delivery; False when it is over, or being sent this moment."""
     return await tx.fetchval(CANCEL, row["id"], row["created_at"], reason) is not None
+
+
+async def any_running(db: Queries, endpoint_id: str) -> bool:
+    """Whether a worker holds a delivery to an endpoint."""
+    running: bool = await db.fetchval(ANY_RUNNING, endpoint_id)
+    return running
 
 
 async def cancel_waiting(db: Queries, endpoint_id: str, reason: str) -> int:

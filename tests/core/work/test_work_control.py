@@ -8,6 +8,7 @@ import pytest
 from wharfd.db import sql
 from wharfd.declare import Retry
 from wharfd.errors import UnknownQueue, WharfdError
+from wharfd.redaction import redact_fields
 from wharfd.work import Bury
 from wharfd.work.rates import Rates
 
@@ -123,7 +124,8 @@ async def test_requeue_gives_all_attempts_back_and_keeps_the_history(kit):
     assert (row["state"], row["attempts"], row["finished_at"]) == ("ready", 0, None)
     assert [entry["state"] for entry in row["history"]] == ["buried", "requeued"]
     assert row["history"][-1]["error"] == "by anna"
-    assert records == [("anna", "work.requeued", "test.things", {"rows": 1, "keys": [str(keys[0])]})]
+    assert records == [("anna", "work.requeued", "test.things", {"rows": 1, "row_keys": [str(keys[0])]})]
+    assert redact_fields(records[0][3]) == records[0][3]  # the audit log shows which
     assert await engine.work.requeue("test.things", [str(keys[0])], actor="anna") == 0
     assert await engine.work.retry_all("test.things", actor="anna") == 2
     async with kit.work(succeed):

@@ -64,7 +64,7 @@ BAD = [
     ("POST", "/api/v1/alerts/silences", {"reason": "", "seconds": 5}, 422),
     ("POST", "/api/v1/alerts/silences", {"reason": "x", "seconds": 0}, 422),
     ("POST", "/api/v1/alerts/silences", {"reason": "x", "seconds": 1e12}, 422),
-    ("POST", "/api/v1/alerts/silences", {"reason": "x\0", "seconds": 5}, 400),
+    ("POST", "/api/v1/alerts/silences", {"reason": "x\0", "seconds": 5}, 422),
     ("POST", "/api/v1/alerts/silences", {"reason": "x", "seconds": 5, "rule": ""}, 422),
     ("DELETE", "/api/v1/alerts/silences/sil_none", None, 404),
 ]

@@ -177,7 +177,7 @@ async def test_the_operators_rules_look_at_what_metrics_show(world):
         await w.pass_time(121)
         await w.evaluate("alerts.misspelt")
         broken = [a for a in await w.open(plugin="alerts") if a["rule"] == "cannot_evaluate"]
-        assert "no daemon shows a metric wharfd_loop_taks" in broken[0]["message"]
+        assert "cannot be evaluated: no daemon shows a metric wharfd_loop_taks" in broken[0]["message"]
 
 
 BACKLOG = sql(

@@ -31,6 +31,7 @@ def test_progress_speed_and_estimate():
 def test_a_pause_is_not_slowness():
     job = apply(JOB, Report(current_block=120), later(10))
     paused = apply(job, Report(status="paused"), later(20))
+    assert paused.estimated is None
     resumed = apply(paused, Report(status="running"), later(5000))
     assert resumed.speed == job.speed
     assert apply(resumed, Report(current_block=140), later(5010)).speed == pytest.approx(2.0)

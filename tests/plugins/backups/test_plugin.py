@@ -62,6 +62,14 @@ async def test_a_backup_a_verification_a_drill_and_a_mount(short, seed):
         assert (listed["id"], listed["second"], listed["encrypted"]) == (backup["id"], True, True)
         verified = await follow(d, await d.post(f"/api/v1/backups/entries/{listed['id']}/verify"))
         assert (verified["state"], len(verified["result"]["said"])) == ("done", 2), verified
+        # a flipped bit in the first place is said, and that the second is whole as well
+        (path,) = keeper_of(d.context("backups")).storehouse.first.path("backups").glob("*.base.*")
+        good = path.read_bytes()
+        path.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+        bad = await follow(d, await d.post(f"/api/v1/backups/entries/{listed['id']}/verify"))
+        assert (bad["state"], "damaged" in bad["error"]) == ("failed", True), bad
+        assert ["is whole" in words for words in bad["result"]["said"]] == [True, False]
+        path.write_bytes(good)
         drilled = await follow(d, await d.post("/api/v1/backups/drills", {}))
         assert drilled["state"] == "done", (drilled["error"], drilled["result"])
         outcomes = {check["name"]: check["outcome"] for check in drilled["result"]["checks"]}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 import wharfd_backups
 from wharfd import Folder, Packing, WharfdError, read_object, sql
@@ -125,3 +126,14 @@ async def test_gaps_that_a_kept_backup_needs_are_found(tmp_path):
         "000000010000000000000006 to 000000010000000000000007 (2 files)",
         "00000001000000000000000A",
     ]
+    receiver.incoming.mkdir()
+    # what the other place has is fetched back, and what it has lost goes there again
+    second = Folder(tmp_path / "second")
+    receiver._storehouse, receiver._log = Storehouse(house.first, second), structlog.get_logger()
+    for number in (6, 7, 8):
+        second.create(f"wal/77/0000000100000000{number:08X}.{'0' * 16}.zst", b"x")
+    await receiver.archive()
+    second.delete(f"wal/77/000000010000000000000008.{'0' * 16}.zst")
+    assert [str(gap) for gap in await receiver.look_for_gaps()] == ["00000001000000000000000A"]
+    await receiver.archive()
+    assert set(receiver._storehouse.log_files("77", second)) >= set(house.log_files("77"))

@@ -176,7 +176,8 @@ async def test_an_insight_nobody_spoke_of_has_empty_statistics(feedback):
 
 async def test_a_change_of_an_old_version_is_refused(feedback):
     async with feedback() as d:
-        assert (await d.post(f"{BASE}/rate", rating(version=3))).status == 409
+        refused = await d.post(f"{BASE}/rate", rating(version=3))
+        assert (refused.status, refused.json()["version"]) == (409, 0)
         assert (await d.get(f"{BASE}/user?user_id=u1")).json()["total"] == 0, "and leaves nothing"
         first = (await d.post(f"{BASE}/rate", rating(1, version=0))).json()
         assert first["version"] == 1

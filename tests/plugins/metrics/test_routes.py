@@ -4,6 +4,10 @@ from datetime import timedelta
 from types import ModuleType
 
 import msgspec
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 
 from wharfd import Provides, hookimpl, sql
 from wharfd.contracts.access import AUTHENTICATOR, Identity
@@ -56,13 +60,31 @@ async def test_a_batch_with_bad_points_keeps_the_good_ones(metrics):
         assert "labels has 10000" in errors[8]
         assert errors[9] == "unit 's' differs from 'ms', in which latency has been kept"
         short = (await d.post(f"{BASE}/batch?return=minimal", batch)).json()
-        assert (short["accepted"], len(short["errors"])) == (3, 9)
+        assert (short["accepted"], short["refused"], len(short["errors"])) == (3, 9, 9)
+
+
+async def test_numbers_that_are_none_spoil_no_batch(metrics):
+    """Some programs write NaN and Infinity into JSON, which does not know them."""
+    async with metrics() as d:
+        one = '{"service_name":"a-NaN","metric_type":"b","metric_value":%s,"metric_metadata":{"v":"NaN"}}'
+        body = f"[{','.join(one % value for value in ('1', 'NaN', '-Infinity', '1e999', '2'))}]".encode()
+        answer = await d.request("POST", f"{BASE}/batch", body)
+        assert answer.status == 207, answer.body
+        assert [item.get("error") for item in answer.json()] == [
+            None, *["metric_value must be a finite number"] * 3, None,
+        ]  # fmt: skip
+        assert answer.json()[4]["metric_metadata"] == {"v": "NaN"}
+        single = await d.request(
+            "POST", BASE, (one % "1e999").encode(), headers={"Content-Type": "application/json"}
+        )
+        assert (single.status, "metric_value" in single.json()["detail"]) == (422, True)
 
 
 async def test_batches_that_are_refused_as_a_whole(metrics):
     async with metrics("max_batch = 3") as d:
         for body, status, words in (
-            (b'[{"metric_value": NaN}]', 400, "not JSON"),
+            (b'[{"metric_value": NaN}]', 422, "[0].metric_value: must be a finite"),
+            (b'[{"metric_value": nan}]', 400, "not JSON"),
             (b"[" * 5000, 400, "not JSON"),
             (b"", 400, "not JSON"),
             (b"{}", 422, "list of points"),
@@ -228,9 +250,16 @@ async def test_pages_labels_and_times(metrics):
 
 
 async def test_units_that_differ_are_not_added_up(metrics):
-    async with metrics() as d:
+    async with metrics(plugins={"keys": keys()}) as d:
         await d.post(BASE, point(1.0, labels={"a": "1"}))
-        await d.post(BASE, point(1.0, labels={"a": "2"}, unit="s"))
+        refused = await d.post(BASE, point(1.0, labels={"a": "2"}, unit="s"))
+        assert refused.status == 422
+        assert refused.json()["detail"] == "unit: 's' differs from 'ms', in which latency has been kept"
+        two = [
+            point(1.0, metric_type="x", labels={"a": n}, unit=unit) for n, unit in (("1", "s"), ("2", "ms"))
+        ]
+        assert (await d.post(f"{BASE}/batch?return=minimal", two)).json()["refused"] == 1
+        await d.post(BASE, point(1.0, labels={"a": "2"}, unit="s"), token="a")  # another owner may
         answer = await d.get(f"{BASE}/aggregate?service_name=api&metric_type=latency")
         assert answer.status == 422
         assert "in ms and s" in answer.json()["detail"] + str(answer.json()["errors"])
@@ -263,9 +292,26 @@ async def test_the_collector_gets_the_metrics(metrics, receiver):
         (request,) = receiver.requests
         assert request.path == "/v1/metrics"
         assert request.header("authorization") == "Bearer t"
-        (resource,) = msgspec.json.decode(request.body)["resourceMetrics"]
-        names = {metric["name"] for metric in resource["scopeMetrics"][0]["metrics"]}
+        assert request.header("content-type") == "application/x-protobuf"
+        (resource,) = ExportMetricsServiceRequest.FromString(request.body).resource_metrics
+        names = {metric.name for metric in resource.scope_metrics[0].metrics}
         assert {"process_cpu_seconds_total", "wharfd_metrics_pool_limit"} <= names
+
+
+async def test_a_collector_that_takes_a_part_or_says_something_else_is_told(metrics, receiver):
+    partial = ExportMetricsServiceResponse(partial_success={"rejected_data_points": 3}).SerializeToString()
+    config = f'[plugins.metrics.otlp]\nurl = "{receiver.url}/v1/metrics"\nallow_networks = ["127.0.0.0/8"]\n'
+    async with metrics(config) as d:
+        for body, failed in ((b"", []), (partial, ["otlp"]), (b"<html>", ["otlp"])):
+
+            async def answer(conversation, body=body):
+                await conversation.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
+
+            receiver.answer = answer
+            done = (await d.post("/api/v1/monitoring/database/publish-metrics")).json()
+            assert done["failed_sinks"] == failed, body
 
 
 async def test_a_collector_that_is_away_stops_nothing(metrics):

@@ -258,11 +258,13 @@ class House:
     async def set(self, text, *args):
         return await self.db.execute(sql("test.set", text), *args)
 
-    async def add(self, license_id="NODE-AAAAA", *, status="active", wallet=WALLET, tier="open", **more):
+    async def add(
+        self, license_id="NODE-AAAAA", *, status="active", wallet=WALLET, tier="open", minted=None, **more
+    ):
         values = {"wallet": wallet, "tier": tier, "license_id": license_id, "status": status, **more}
         values = {"payment_method": "card", **values}
         async with self.db.transaction() as tx:
-            return await desk.create(self.ctx, tx, values, actor="test")
+            return await desk.create(self.ctx, tx, values, actor="test", minted=minted)
 
     async def refund(self, license_id="NODE-AAAAA"):
         async with self.db.transaction() as tx:

@@ -12,7 +12,7 @@ from wharfd_mint.model.fees import Fees
 from wharfd_mint.model.licenses import license_hash
 from wharfd_mint.store import intents, ledger
 
-from .conftest import ANVIL_CHAIN, WALLET, WALLET_2, quick
+from .conftest import ANVIL_CHAIN, WALLET, WALLET_2, make_evm, make_settings, quick
 
 
 async def test_a_paid_buyer_gets_one_token(anvil, opened):
@@ -65,7 +65,7 @@ async def test_a_contract_that_refuses_needs_a_person_and_then_goes_on(anvil, op
     async with opened(anvil.settings()) as house:
         await house.add()
         mint = await house.reached("held")
-        assert "0x9e87fac8" in mint["trouble"]  # Paused()
+        assert mint["trouble"] == "the contract refuses the mint: Paused()"
         assert await house.attempts() == []
         anvil.admin("setPaused(bool)", ["bool"], [False])
         async with house.db.transaction() as tx:
@@ -309,7 +309,33 @@ async def test_doctor_says_what_minting_depends_on(anvil, opened):
         assert set(states.values()) == {"ok"}, checks
         anvil.admin("setMinter(address)", ["address"], [anvil.owner])
         checks = await house.ctx.state["minters"]["evm"].examine()
-        assert next(one for one in checks if one["check"] == "rehearsal")["state"] == "fail"
+        rehearsal = next(one for one in checks if one["check"] == "rehearsal")
+        assert (rehearsal["state"], rehearsal["detail"]) == ("fail", "the contract would refuse: NotMinter()")
+    evm = make_evm((anvil.url, "http://127.0.0.1:9/"), anvil.contract, anvil.key)
+    async with opened(make_settings(evm=evm), work=False) as house:
+        checks = await house.ctx.state["minters"]["evm"].examine()
+        assert [one["state"] for one in checks if one["check"] == "endpoint"] == ["ok", "fail"]
+
+
+async def test_a_hash_that_another_system_gave_is_held_against_the_chain(anvil, opened):
+    async with opened(anvil.settings()) as house:
+        await house.add()
+        await house.reached("done")
+        ours = (await house.mint())["tx_hash"]
+        await house.add("NODE-BBBBB", minted=ours)  # it made a token, and not this license's
+        await house.add("NODE-CCCCC", minted="0x" + "ab" * 32)  # it never was
+        await house.set("UPDATE mint.intents SET token_id = NULL")  # as if that one had been imported, too
+        await upkeep.validate(house.ctx)
+        assert (await house.mint())["token_id"] == "1"
+        held = await house.mint("NODE-BBBBB")
+        assert (held["state"], "made no token for this license" in held["trouble"]) == ("held", True)
+        await house.reached("done", "NODE-CCCCC")
+        async with house.db.transaction() as tx:
+            assert await intents.retry(tx, "NODE-BBBBB")
+        await house.now()
+        await house.reached("done", "NODE-BBBBB")
+        assert (await house.mint("NODE-BBBBB"))["tx_hash"] != ours
+        assert anvil.supply() == 3
 
 
 TABLES = """SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables

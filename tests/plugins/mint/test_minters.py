@@ -22,6 +22,7 @@ from wharfd_mint.config import Evm, Http, Mail, Tier
 from wharfd_mint.evm.endpoints import Endpoints, HttpTransport, RpcAway, WrongChain
 from wharfd_mint.model.failures import RpcError
 from wharfd_mint.model.licenses import license_hash
+from wharfd_mint.store import buyers, intents
 
 from .conftest import WALLET, Hooks, make_settings, open_house, quick
 from .driving import Driver
@@ -297,10 +298,12 @@ def draft(chain, nonce):
 
 WRONG = [
     ({"key": Secret("0x12")}, "key"),
+    ({"key": Secret("0x" + "00" * 32)}, "key"),
+    ({"key": Secret("0x" + "ff" * 32)}, "key"),
     ({"contract": "0x12"}, "contract"),
     ({"rpc": ()}, "rpc"),
     ({"rpc": (Secret("ftp://x/"),)}, "rpc"),
-    ({"chain_id": 0}, "rpc"),
+    ({"chain_id": 0}, "chain_id"),
     ({"mint": "mint"}, "mint"),
     ({"mint_arguments": ("wallet",)}, "mint"),
     ({"bump": 1.05}, "max_fee_gwei"),
@@ -364,6 +367,9 @@ async def test_a_service_that_broke_off_is_asked_before_it_is_told_again(opened,
     [
         (says(status="failed", error="bad wallet"), "held", "bad wallet"),
         (answers.status(422, b"nope"), "held", "status 422"),
+        (says(401, status="failed", error="who are you"), "ready", "look at url and token"),
+        (answers.status(404), "ready", "look at url and token"),
+        (says(403, status="failed", error="blocked"), "held", "blocked"),
         (answers.status(503), "ready", "answers 503"),
         (answers.status(429), "ready", "answers 429"),
         (answers.status(200, b"nope"), "ready", "no answer"),
@@ -454,6 +460,9 @@ async def test_the_buyer_gets_one_mail(opened, receiver, nursery):
     nursery.cancel_scope.cancel()
 
 
+ALL_MINTS = "SELECT state FROM mint.intents ORDER BY license_id"
+
+
 async def test_wires_expire_and_old_buyers_move_to_the_archive(db, receiver):
     from datetime import UTC, datetime
 
@@ -488,3 +497,25 @@ async def test_wires_expire_and_old_buyers_move_to_the_archive(db, receiver):
         await upkeep.archive(house.ctx)
         assert [one["status"] for one in await house.fetch("SELECT * FROM mint.buyers")] == ["active"]
         assert len(await house.fetch("SELECT * FROM mint.buyers_archive")) == 2
+        async with house.db.transaction() as tx:
+            assert await buyers.archived(tx, "NODE-00000") == "expired"
+            assert await buyers.archived(tx, "NODE-00002") is None
+
+
+async def test_the_validation_holds_what_it_cannot_bear_out_and_comes_to_an_end(db, receiver, monkeypatch):
+    monkeypatch.setattr(upkeep, "_GROUP", 1)  # as many as that, and the same ones would come for ever
+    receiver.answer = answers.status(404)
+    async with open_house(db, service(receiver), work=False) as house:
+        for number, archived in enumerate((True, False, False)):
+            license_id = f"NODE-{number:05}"
+            await house.add(license_id, minted=f"0x{number:064x}")
+            if archived:
+                await house.db.owner.execute(sql("gone", "DELETE FROM mint.buyers"))
+        with trio.fail_after(30):
+            await upkeep.validate(house.ctx)
+        assert [one["state"] for one in await house.fetch(ALL_MINTS)] == ["done", "held", "held"]
+        assert "does not know" in (await house.mint("NODE-00001"))["trouble"]
+        assert (await house.buyer("NODE-00001"))["tx_hash"] is not None
+        async with house.db.transaction() as tx:
+            assert await intents.retry(tx, "NODE-00001")
+        assert (await house.buyer("NODE-00001"))["tx_hash"] is None

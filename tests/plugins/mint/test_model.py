@@ -15,6 +15,7 @@ from wharfd_mint.model.failures import Failure, RpcError, classify, revert_bytes
 from wharfd_mint.model.fees import FeeRules, Fees, Market, first_offer, replacement
 from wharfd_mint.model.keccak import keccak256
 from wharfd_mint.model.licenses import BadLicense, check_license, license_hash, new_license
+from wharfd_mint.model.money import in_words
 from wharfd_mint.model.wallets import BadWallet, check_wallet, checksummed
 
 GWEI = 10**9
@@ -318,6 +319,17 @@ def test_only_a_mint_by_the_contract_for_the_wallet_counts():
         assert minted_in([wrong], contract, wallet) is None
 
 
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [
+        (250000, "USD", "2500.00 USD"), (5, "USD", "0.05 USD"), (0, "EUR", "0.00 EUR"), (-1250, "EUR", "-12.50 EUR"),
+        (500, "JPY", "500 JPY"), (1234, "KWD", "1.234 KWD"), (None, "EUR", "an unknown amount"),
+    ],
+)  # fmt: skip
+def test_money_is_written_with_the_decimals_of_its_currency(minor, currency, text):
+    assert in_words(minor, currency) == text
+
+
 # -- what to do next -----------------------------------------------------------------------------------
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -369,6 +381,10 @@ STEPS = [
     ("and at the contract", holding(attempt(sent=31, signed=31)), NONE.with_(nonce=5), d.Look("token")),
     ("sends the same bytes again", holding(attempt(sent=31, signed=31)), FREE.with_(nonce=5), d.Send("a")),
     ("replaces what is stuck", holding(attempt(sent=3, signed=181)), FREE.with_(nonce=5), d.Sign("mint", replaces=True)),
+    ("asks for the fees when others hold it up", holding(attempt(sent=3, signed=181)), FREE.with_(nonce=4), d.Look("dear")),
+    ("offers no more while others hold it up", holding(attempt(sent=3, signed=181)), FREE.with_(nonce=4, dear=False), d.Wait("sent", R.poll)),
+    ("but sends it again", holding(attempt(sent=31, signed=181)), FREE.with_(nonce=4, dear=False), d.Send("a")),
+    ("and offers more when the chain is dearer", holding(attempt(sent=3, signed=181)), FREE.with_(nonce=4, dear=True), d.Sign("mint", replaces=True)),
     ("replaces what is underpriced at once", holding(attempt(failure=F.UNDERPRICED)), FREE.with_(nonce=5), d.Sign("mint", replaces=True)),
     ("gives more gas at once", holding(attempt(failure=F.GAS_TOO_LOW)), FREE.with_(nonce=5), d.Sign("mint", replaces=True)),
     ("looks at the nonce when it is said to be used", holding(attempt(failure=F.NONCE_USED)), NONE, d.Look("nonce")),
@@ -417,7 +433,8 @@ states = st.builds(
 sights = st.builds(
     d.Sight,
     receipts=maybe([None, {}, {"a": MINED}, {"b": REVERTED}]), final=maybe([None, 9, 10]),
-    token=maybe([None, False, TOKEN]), nonce=maybe([None, 5, 6]), final_nonce=maybe([None, 5, 6]),
+    token=maybe([None, False, TOKEN]), nonce=maybe([None, 4, 5, 6]), final_nonce=maybe([None, 5, 6]),
+    dear=maybe([None, False, True]),
 )  # fmt: skip
 
 
@@ -444,10 +461,10 @@ def test_no_new_nonce_while_one_is_open_and_nothing_without_asking(state, sight,
 
 
 @settings(max_examples=500)
-@given(states, sights)
-def test_looking_comes_to_an_end(state, sight):
-    seen = {"receipts": {}, "final": 10, "token": False, "nonce": 5, "final_nonce": 5}
-    for _ in range(6):
+@given(states, sights, maybe([4, 5]))
+def test_looking_comes_to_an_end(state, sight, nonce):
+    seen = {"receipts": {}, "final": 10, "token": False, "nonce": nonce, "final_nonce": 5, "dear": False}
+    for _ in range(7):
         action = d.decide(state, sight, R, NOW)
         if not isinstance(action, d.Look):
             return

@@ -126,7 +126,14 @@ async def test_bad_data_is_a_400_with_details(api):
         assert await house.fetch("SELECT * FROM mint.buyers") == []
 
 
-WRONG_KIND = [{"price": -1}, {"price": "7"}, {"wallet": 5}, {"status": "refunded"}, {"name": "x" * 300}]
+WRONG_KIND = [
+    {"price": -1},
+    {"price": "7"},
+    {"wallet": 5},
+    {"status": "refunded"},
+    {"name": "x" * 300},
+    {"name": "a\0b"},
+]
 
 
 async def test_what_is_of_the_wrong_kind_is_a_422(api):
@@ -265,12 +272,17 @@ async def test_lists_are_filtered_paged_and_owned(api):
         assert {one["licenseId"] for one in mints} == {"NODE-00002", "NODE-00004", "NODE-00006"}
 
 
+OPEN_NONCE = """INSERT INTO mint.nonces (chain_id, signer, nonce, intent_id, held_by, fence, day, reserved)
+SELECT 1, '0x', 0, id, id, 1, current_date, 1 FROM mint.intents"""
+
+
 async def test_retry_hold_and_doctor(api):
     async with api() as (server, house):
         await house.add()
         assert (await server.post("/api/v1/mints/NODE-AAAAA/hold", {"reason": "wait"})).status == 200
         assert (await house.mint())["state"] == "held"
-        assert (await server.post("/api/v1/mints/NODE-AAAAA/hold", {"reason": "wait"})).status == 409
+        again = await server.post("/api/v1/mints/NODE-AAAAA/hold", {"reason": "wait"})
+        assert (again.status, again.json()["message"]) == (409, "the mint is held already")
         assert (await server.post("/api/v1/mints/NODE-AAAAA/retry")).status == 200
         assert (await house.mint())["state"] == "ready"
         assert (await server.post("/api/v1/mints/NODE-NOONE/retry")).status == 404
@@ -278,6 +290,9 @@ async def test_retry_hold_and_doctor(api):
         assert {one["check"]: one["state"] for one in checks} == {"service": "fail", "mints": "ok"}
         shown = (await server.get("/api/v1/mints/NODE-AAAAA")).json()
         assert shown["transactions"] == []
+        await house.set(OPEN_NONCE)
+        refused = await server.post("/api/v1/mints/NODE-AAAAA/hold", {"reason": "wait"})
+        assert (refused.status, "later mints wait" in refused.json()["message"]) == (409, True)
 
 
 async def test_a_person_says_which_transaction_made_a_token_where_only_the_logs_tell(api):
@@ -328,14 +343,22 @@ async def test_buyers_as_csv_go_out_and_come_in(api):
             f"NODE-AAAAA,{WALLET},open,active,,\r\n"
             f"NODE-DDDDD,0x12,open,active,,\r\n"
             f"NODE-EEEEE,{WALLET},open,refunded,,\r\n"
+            "\r\n,,,,,\r\n"
             f"NODE-FFFFF,{WALLET},open,pending_wire,,\r\n"
+            f"NODE-GGGGG,{WALLET},open,active,,-5\r\n"
+            f"NODE-HHHHH,{WALLET},open,active,,{'9' * 30}\r\n"
         ).encode()
         kwargs = {"body": file, "headers": {"Content-Type": "text/csv"}}
         tried = (await server.post("/api/v1/mint/buyers.csv?dry_run=true", **kwargs)).json()
-        assert (tried["added"], tried["skipped"], tried["failed"]) == (2, 1, 2)
+        assert (tried["added"], tried["skipped"], tried["failed"]) == (2, 1, 4)
         assert len(await house.fetch("SELECT * FROM mint.buyers")) == 2
         done = (await server.post("/api/v1/mint/buyers.csv", **kwargs)).json()
-        assert (done["added"], done["skipped"], [one["line"] for one in done["errors"]]) == (2, 1, [4, 5])
+        assert (done["added"], done["skipped"], [one["line"] for one in done["errors"]]) == (
+            2,
+            1,
+            [4, 5, 9, 10],
+        )
+        assert "price" in done["errors"][2]["message"]
         mint = await house.mint("NODE-CCCCC")
         assert (mint["state"], mint["final"], mint["tx_hash"]) == ("done", False, "0x" + "ab" * 32)
         assert (await server.post("/api/v1/mint/buyers.csv", body=b"a,b\n1,2\n")).status == 400
@@ -357,9 +380,9 @@ CASES = [
     (payment("node-aaaaa"), "pending_wire", None, None),
     (payment("order 7"), "pending_wire", None, None),
     (payment(None), "pending_wire", None, None),
-    (payment(amount=249999), "pending_wire", "paid 249999 of 250000 USD", True),
-    (payment(currency="EUR"), "pending_wire", "paid 250000 EUR for a price of 250000 USD", True),
-    (payment(amount=None), "pending_wire", "paid None USD for a price of 250000 USD", True),
+    (payment(amount=249999), "pending_wire", "paid 2499.99 USD of 2500.00 USD", True),
+    (payment(currency="EUR"), "pending_wire", "paid 2500.00 EUR for a price of 2500.00 USD", True),
+    (payment(amount=None), "pending_wire", "paid an unknown amount for a price of 2500.00 USD", True),
     (payment("NODE-ZZZZZ"), "pending_wire", "no buyer has this license", True),
 ]
 

@@ -124,6 +124,8 @@ async def test_what_cannot_be_sent_is_said(cli):
         await cli("send", "nothing")
     with pytest.raises(WharfdError, match="key"):
         await cli("send", "--key", "not base64 at all!")
+    with pytest.raises(WharfdError, match="count"):
+        await cli("send", "--count", 0)
     code, out = await cli("send", "payment-completed", "--key", base64.b64encode(b"x" * 32).decode())
     assert (code, "signature_mismatch" in out) == (1, True)
 
@@ -161,6 +163,25 @@ async def test_a_tail_shows_each_event_once(cli, monkeypatch):
         with pytest.raises(Enough):
             await trio.to_thread.run_sync(module._events, arguments, client)
         assert [one["name"] for one in records] == ["PAYMENT_COMPLETED"] * 2
+
+
+def test_a_tail_shows_what_arrived_and_nothing_older():
+    class Fake:
+        """Lists 1,000 events, the newest first."""
+
+        def get(self, path, *, limit, cursor, **query):
+            newest = cursor or 999
+            events = [{"id": f"evt_{n:03}"} for n in range(newest, max(newest - limit, -1), -1)]
+            return {"items": events, "next_cursor": newest - limit if newest >= limit else None}
+
+    def arrived(shown, oldest):
+        found = module._arrived(Fake(), "", {"limit": 200}, shown, oldest)
+        return [event["id"] for event in found]
+
+    assert arrived({"evt_998", "evt_999"}, "evt_998") == []
+    assert arrived({"evt_996", "evt_998"}, "evt_996") == ["evt_999", "evt_997"]
+    assert arrived({"evt_450"}, "evt_450") == [f"evt_{n:03}" for n in range(999, 450, -1)]
+    assert len(arrived(set(), "")) == 1000
 
 
 async def test_other_contents_are_resolved(cli):

@@ -6,12 +6,13 @@ import dataclasses
 import re
 from datetime import UTC, datetime
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 
 from wharfd.config import load_configuration, plugin_settings
 from wharfd_netbanx.config import KeySettings, Settings, Source, Success
-from wharfd_netbanx.schemes import Headers, Reason
+from wharfd_netbanx.schemes import PRESETS, Headers, Reason, SchemeName
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 KEY = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
@@ -71,7 +72,7 @@ def test_keys_in_every_form():
     ("text", "says"),
     [
         ("", "sources.s.keys: missing"),
-        ('scheme = "paysave"', "sources.s.scheme: 'paysave' is unknown; did you mean 'paysafe'?"),
+        ('scheme = "paysave"', "sources.s.scheme: text ('paysave') is none of 'paysafe', 'stripe'"),
         ('keys = ["not base64!"]', "sources.s.keys[0]: the key is not base64"),
         (f'keys = ["{KEY}", "{KEY}"]', "two keys are called"),
         (f'scheme = "square"\nkeys = ["{KEY}"]', "sources.s.public_url: missing"),
@@ -96,6 +97,10 @@ def test_what_is_wrong_is_named_with_a_way_out(text, says):
     assert len(problems) == 1
     assert says in problems[0]
     assert KEY not in problems[0]
+
+
+def test_the_names_of_schemes_are_the_schemes_there_are():
+    assert set(get_args(SchemeName)) == set(PRESETS)
 
 
 def test_sources_do_not_share_paths_and_have_plain_names():

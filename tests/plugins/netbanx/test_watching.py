@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from wharfd import NetworkPolicy, OutboundClient, Secret
+from wharfd import OutboundClient, Secret
 from wharfd.testing import answers
 from wharfd_netbanx import watching
 from wharfd_netbanx.config import Reconcile, Settings, Source
@@ -52,6 +52,7 @@ async def test_silence_is_found_per_source(with_settings):
         plugin.ctx.state["started_at"] -= timedelta(hours=4)
         [finding] = await watching.find_silence(plugin.ctx)
         assert finding.key == "netbanx"
+        assert "for 4.0 h of active time, expected every" in str(finding)
         await plugin.send("payment-completed")
         assert await watching.find_silence(plugin.ctx) == []
 
@@ -109,11 +110,12 @@ async def asking(with_settings, receiver):
         password=Secret("pass"),
         older_than=timedelta(seconds=0),
         younger_than=timedelta(days=4000),
+        allow_networks=("127.0.0.0/8",),
     )
     source = Source(keys=(Secret(KEY),), reconcile=found)
     async with (
         with_settings(sources={"netbanx": source}) as plugin,
-        OutboundClient(NetworkPolicy(allow_networks=("127.0.0.0/8",))) as client,
+        OutboundClient() as client,
     ):
         plugin.ctx = dataclasses.replace(plugin.ctx, http=client)
         yield plugin, found, receiver
@@ -168,6 +170,24 @@ async def test_a_provider_that_refuses_changes_nothing(asking, status):
     result = await reconcile(plugin.ctx, "netbanx", found)
     assert (result.asked, result.changed, result.failed) == (0, 0, 1)
     assert await plugin.value("SELECT reconciled_at FROM netbanx.transactions") is None
+
+
+async def test_a_reference_the_provider_cannot_read_does_not_hold_up_the_others(asking):
+    plugin, found, receiver = asking
+    await pending(plugin)
+    receiver.script(answers.status(400))
+    assert (await reconcile(plugin.ctx, "netbanx", found)).asked == 1
+    assert await plugin.value("SELECT reconciled_at IS NOT NULL FROM netbanx.transactions")
+
+
+async def test_the_provider_is_looked_for_on_the_public_internet_alone(asking):
+    plugin, found, receiver = asking
+    await pending(plugin)
+    found = dataclasses.replace(found, allow_networks=())
+    assert (await reconcile(plugin.ctx, "netbanx", found)).failed == 1
+    assert receiver.requests == []
+    with pytest.raises(ValueError, match="allow_networks"):
+        dataclasses.replace(found, allow_networks=("nonsense",))
 
 
 @pytest.mark.parametrize(

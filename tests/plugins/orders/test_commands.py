@@ -82,7 +82,11 @@ async def test_wrong_rows_are_shown(orders, kit, cli, tmp_path):
 async def test_decisions(orders, kit, cli, tmp_path):
     view = await orders.send(kit.lines(5), "?paused=true")
     batch = view["batchId"]
-    assert json.loads((await cli("resume", batch, as_json=True))[1])["phase"] in ("running", "finished")
+    assert json.loads((await cli("resume", batch, as_json=True))[1])["phase"] in (
+        "running",
+        "finishing",
+        "finished",
+    )
     await orders.finished(batch)
     with pytest.raises(WharfdError, match="is over"):
         await cli("cancel", batch, "--reason", "no")

@@ -77,7 +77,7 @@ def test_csv_says_what_it_found_out():
     parser, rows = read("csv", data)
     assert parser.detected == {
         "format": "csv",
-        "encoding": "cp1252",
+        "encoding": "windows-1252",
         "delimiter": ";",
         "columns": {
             "Client Ref": "client_ref",
@@ -194,6 +194,15 @@ def test_wrong_csv_rows(cells, column, code):
     assert [row.line for row in rows] == [2, 3, 4]
 
 
+def test_everything_that_is_wrong_in_a_csv_row():
+    _, (row,) = read("csv", f"{HEAD}café,,=x,1e3,-1\r\n".encode())
+    assert [(error.column, error.code) for error in row.errors] == [
+        ("quantity", "quantity_not_positive"), ("amount", "amount_float"), ("client_ref", "malformed"),
+        ("product_id", "missing"), ("transaction_type", "malformed"),
+    ]  # fmt: skip
+    assert "ASCII" in row.errors[2].message
+
+
 def test_a_malformed_line_costs_that_line_only():
     data = jsonl(*(order(f"r{n}") for n in range(998))) + b'{"clientRef": "x", \n' + jsonl(order("last"))
     _, rows = read("jsonl", data, size=4096)
@@ -238,7 +247,7 @@ def test_a_file_that_turns_from_windows_1252_to_utf_8():
     last = "z,Grün,purchase,1,\r\n".encode()
     limits = Limits(10_000, 2000)
     parser, rows = read("csv", first + filler + last, size=65_536, limits=limits)
-    assert parser.detected["encoding"] == "cp1252"
+    assert parser.detected["encoding"] == "windows-1252"
     assert refs(rows)[0] == "a"
     assert refs(rows)[-1] == ["encoding_mixed"]
 
@@ -246,7 +255,7 @@ def test_a_file_that_turns_from_windows_1252_to_utf_8():
 def test_a_charset_that_is_given_holds():
     data = (HEAD + "a,Grün,purchase,1,\r\n").encode("latin-1")
     parser, rows = read("csv", data, charset="iso-8859-1")
-    assert (parser.detected["encoding"], refs(rows)) == ("iso8859-1", ["a"])
+    assert (parser.detected["encoding"], refs(rows)) == ("iso-8859-1", ["a"])
     with pytest.raises(Malformed, match="is not taken"):
         read("csv", data, charset="rot13")
 

@@ -287,6 +287,29 @@ async def test_a_file_sent_again_returns_the_earlier_results(orders, kit):
     assert (len(duplicates["items"]), duplicates["next_cursor"] is not None) == (7, True)
 
 
+async def test_one_answer_tells_of_everything_that_is_wrong(orders, kit):
+    """Wrong rows, references and control totals, not one kind after the other."""
+    totals = b'{"controlTotals": {"count": 4, "amounts": {"EUR": "9.00"}}}\n'
+    body = kit.lines(1) + b"no json\n" + kit.lines(1) + totals
+    problem = await orders.send(body, expect=422)
+    assert problem["code"] == "control_totals"  # the count
+    assert [error["row"] for error in problem["rowErrors"]] == [2]
+    problem = await orders.send(body.replace(b": 4", b": 3"), expect=422)
+    assert [(error["row"], error["code"]) for error in problem["rowErrors"]] == [
+        (2, "malformed"), (3, "duplicate_ref_in_file"),
+    ]  # fmt: skip
+    assert "2 of 3 rows" in problem["message"]
+    problem = await orders.send(body.replace(b": 4", b": 3"), "?onInvalid=skip_rows", expect=422)
+    assert (problem["code"], problem["invalidRows"]) == ("control_totals", 1)
+    assert "because 1 row is wrong" in problem["message"]
+    checked = await orders.send(kit.lines(1), "?dryRun=true", expect=200)
+    assert checked["amounts"] == {"EUR": {"minor": 100, "text": "1.00"}}
+    problem = await orders.send(b'{"orders":[{"cartItems":[', headers={}, expect=400)
+    assert (problem["code"], problem["row"]) == ("cut", 1)
+    problem = await orders.send({"options": {"prioritty": 1}, "orders": []}, headers={}, expect=422)
+    assert [(e["field"], e["in"]) for e in problem["errors"]] == [("options.prioritty", "body")]
+
+
 async def test_the_same_reference_with_another_content_is_an_error(orders, kit):
     await orders.send(kit.lines(3), "?paused=true")
     changed = kit.order(1, account="ACC-X")

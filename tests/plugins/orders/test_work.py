@@ -265,6 +265,27 @@ async def test_an_unknown_outcome_is_asked_for_and_never_sent_again(house, kit):
         assert len(mine.executed) == 3
 
 
+async def test_who_cannot_be_asked_now_says_nothing_about_an_order(house, kit):
+    """Only "I do not have it" makes an order safe to send again, not "I am away"."""
+    away = [NotDone("it is away", 0.01, all_wait=True)] * 3
+    mine = Recorder(
+        "mine",
+        lambda order: Unknown("the line went dead"),
+        lambda order: away.pop() if away else Executed("theirs"),
+    )
+    async with house(mine) as orders:
+        batch = (await orders.send(kit.lines(1), "?executor=mine"))["batchId"]
+
+        async def reached():
+            await hurry(orders)
+            return (await orders.get(f"/{batch}"))["completedAt"]
+
+        await kit.until(reached, 60)
+        (row,) = (await orders.get(f"/{batch}"))["results"]
+        assert (row["modelOrderId"], len(mine.executed), len(mine.asked)) == ("theirs", 1, 4)
+        assert mine.asked[0].sent_at is not None
+
+
 async def test_when_nobody_can_be_asked_a_person_decides(house, kit):
     mine = Recorder("mine", lambda order: Unknown("the line went dead"))
     async with house(mine) as orders:
@@ -334,6 +355,25 @@ async def test_an_idempotent_system_is_sent_the_same_key_again(house, kit):
         assert mine.asked == []
 
 
+async def test_a_second_call_that_did_nothing_does_not_undo_the_first(house, kit):
+    """An idempotent system that is busy the second time may have carried the order out the first time."""
+    mine = Recorder(
+        "mine",
+        lambda order: NotDone("it is busy", 0.01) if len(mine.executed) > 1 else Unknown("lost"),
+        lambda order: Executed("theirs"),
+        idempotent=True,
+    )
+    async with house(mine, config="attempts = 3") as orders:
+        batch = (await orders.send(kit.lines(1), "?executor=mine"))["batchId"]
+
+        async def reached():
+            await hurry(orders)
+            return (await states(orders)) == {0: "held"}
+
+        await kit.until(reached, 60)
+        assert ((await orders.get(f"/{batch}"))["unknown"], len(mine.executed)) == (1, 3)
+
+
 async def test_what_an_executor_raises_leaves_the_outcome_unknown(house, kit):
     def answer(order):
         raise KeyError("a bug")
@@ -362,6 +402,7 @@ allow_networks = ["127.0.0.0/8"]
 timeout = "1s"
 concurrency = 1
 breaker_failures = 50
+missing_after = "0s"
 """
 
 
@@ -403,6 +444,22 @@ async def test_answers_of_an_order_system(house, kit, receiver, script, result):
         key, stamp = first.header("idempotency-key"), first.header("wharfd-timestamp")
         mark = hmac.new(b"s3cret", f"{key}.{stamp}.".encode() + first.body, hashlib.sha256).hexdigest()
         assert (key, first.header("wharfd-signature")) == ("house:R-0", f"v1={mark}")
+
+
+async def test_an_order_that_may_still_be_under_way_is_not_sent_again(house, kit, receiver):
+    receiver.script(answers.reset(), *[answers.status(404)] * 40)
+    config = HTTP.format(url=receiver.url).replace('missing_after = "0s"', 'missing_after = "1h"')
+    async with house(config=config) as orders:
+        await orders.send(kit.lines(1), "?executor=http")
+
+        async def asked_again():
+            await hurry(orders)
+            return [r.method for r in receiver.requests].count("GET") >= 4
+
+        await kit.until(asked_again, 60)
+        assert [r.method for r in receiver.requests].count("POST") == 1
+        (row,) = await orders.d.db.fetch(STATES)
+        assert (row["state"] in ("ready", "running"), row["sent_at"] is not None) == (True, True)
 
 
 async def test_an_order_system_that_is_away_costs_no_attempt(house, kit, receiver):

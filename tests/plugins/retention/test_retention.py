@@ -13,7 +13,8 @@ import wharfd_retention.machine
 from wharfd import sql
 from wharfd.contracts.archives import COLD
 from wharfd.testing import PluginContract
-from wharfd_retention import cold, routes
+from wharfd_retention import cold, routes, watching
+from wharfd_retention.archiving import ArchiveDamaged
 from wharfd_retention.nightly import go
 
 
@@ -91,14 +92,27 @@ async def test_the_archive_is_searched_read_by_other_plugins_and_put_back(shop):
         assert back["rows"] == unit["rows"]
         same = await s.sql(f"SELECT row_to_json(e)::text FROM {back['table']} e WHERE id = 7")
         assert same[0][0] == before[0][0]  # bytea, numeric, jsonb and all
-        # a flipped bit is found, nothing half is left
-        path = s.folder / "state/plugins/retention/archive" / unit["manifest"]["key"]
-        raw = bytearray(path.read_bytes())
-        raw[len(raw) // 2] ^= 4
-        path.write_bytes(raw)
-        broken = await s.d.post(f"/api/v1/archive/{unit['id']}/restore")
-        assert broken.status == 500, broken.body
-        with pytest.raises(cold.WharfdError, match=r"damaged|other rows"):
+        # nobody is told that there are no such rows when it is the question that is wrong
+        for wrong, status in (({"where": {"idd": 7}}, 400), ({"table": "shop.evnts"}, 404)):
+            assert (await s.d.post("/api/v1/archive/query", {**query, **wrong})).status == status
+        one = (await s.d.post("/api/v1/archive/query", {**query, "where": {}, "limit": 1})).json()
+        assert (one["count"], one["more"], found["more"]) == (1, True, False)
+        # a flipped bit is found: the other place is read, and where none is whole nothing half is given
+        told = (await s.d.post(f"/api/v1/archive/{unit['id']}/verify")).json()
+        assert (told["whole"], set(told["places"].values())) == (True, {"whole"})
+        for folder, status in (
+            (s.folder / "state/plugins/retention/archive", 200),
+            (s.folder / "second", 409),
+        ):
+            path = folder / unit["manifest"]["key"]
+            raw = bytearray(path.read_bytes())
+            raw[len(raw) // 2] ^= 4
+            path.write_bytes(raw)
+            again = await s.d.post(f"/api/v1/archive/{unit['id']}/restore")
+            assert again.status == status, again.body
+            told = (await s.d.post(f"/api/v1/archive/{unit['id']}/verify")).json()
+            assert (told["whole"], "damaged" in told["places"][str(folder)]) == (False, True)
+        with pytest.raises(ArchiveDamaged, match="no copy of"):
             await cold.search(s.ctx, "shop.events", since, until, {}, 10_000)
 
 
@@ -114,7 +128,8 @@ async def test_a_hold_is_the_last_gate_of_every_delete(shop):
         whole = await hold(s, table="shop.pings")
         await hold(s, table="shop.notes", owner="own_1")
         await hold(s, table="shop.notes", key="399")
-        await hold(s, table="*", owner="own_2", expires_at="2020-01-01T00:00:00Z")  # over already
+        over = await hold(s, table="*", owner="own_2")
+        await s.sql(f"UPDATE wharfd.holds SET expires_at = now() WHERE id = '{over}'")
         months = await hold(s, table="shop.events", owner="own_0")
         done = await s.run()
         assert await s.count("shop.pings") == 250
@@ -202,6 +217,24 @@ async def test_the_unusual_is_stopped(shop):
         assert await s.count("shop.notes") == 1400
         forced = await s.run(force=True)
         assert forced["rules"]["shop.notes"]["deleted"] == 1370
+
+
+async def test_a_run_over_one_rule_lets_the_others_be_and_tells_nothing_of_them(shop):
+    async with shop("dry_run_first = false\nmax_share = 0.1\n") as s:
+        await s.sql(
+            "INSERT INTO shop.notes SELECT n, now() - interval '60 days' FROM generate_series(1001, 2000) n"
+        )
+        await s.run()
+        (stopped,) = await watching.failed(s.ctx)
+        await s.run(dry_run=True)  # a report mends nothing
+        one = await s.run(rule="shop.pings", force=True)
+        assert set(one["rules"]) == {"shop.pings"}
+        assert [found.key for found in await watching.failed(s.ctx)] == [stopped.key] == ["shop.notes"]
+        forced = await s.run(rule="shop.notes", force=True)
+        assert forced["rules"]["shop.notes"]["deleted"] == 1370
+        assert await watching.failed(s.ctx) == []
+        unknown = await s.d.post("/api/v1/monitoring/retention/run", {"rule": "shop.nots"})
+        assert (unknown.status, "shop.notes" in unknown.json()["detail"]) == (400, True)
 
 
 async def test_a_clock_that_jumped_or_went_back_deletes_nothing(shop):
@@ -318,6 +351,9 @@ NONSENSE = [
                                "last": "2029-01-01T00:00:00Z"}),
     ("/api/v1/monitoring/retention/run", {"dry_run": "yes"}),
     ("/api/v1/monitoring/retention/run", {"delete_everything": True}),
+    ("/api/v1/retention/holds", {"table": "shop.nots", "reason": "nothing there to hold"}),
+    ("/api/v1/retention/holds", {"table": "shop.events_y2099m01", "reason": "a month alone"}),
+    ("/api/v1/retention/holds", {"table": "shop.notes", "reason": "over", "expires_at": "2020-01-01T00:00:00Z"}),
 ]  # fmt: skip
 
 

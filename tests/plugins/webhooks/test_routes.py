@@ -130,6 +130,17 @@ async def test_what_is_wrong_is_named(api, receiver):
         assert problem["success"] is False
 
 
+async def test_a_change_of_what_no_endpoint_has_is_named(api, receiver):
+    made = await make(api, receiver)
+    path = f"/api/webhooks/{made['id']}"
+    whole = await api.request("PUT", path, json={**made, "secret": None, "description": "new"}, token="acme")
+    assert (whole.status, whole.json()["description"]) == (200, "new")
+    for change, field in (({"maxInflight": 2}, "maxInflight"), ({"secret": "x" * 32}, "secret")):
+        answer = await api.request("PUT", path, json=change, token="acme")
+        assert answer.status == 422, answer.body
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
 async def test_a_test_send_tells_how_it_went(api, receiver):
     made = await make(api, receiver)
     path = f"/api/webhooks/{made['id']}"
