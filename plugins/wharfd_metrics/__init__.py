@@ -14,6 +14,7 @@ from wharfd import (
     Importer,
     Metric,
     Migrations,
+    NotReady,
     PluginContext,
     Requires,
     RetentionRule,
@@ -25,10 +26,9 @@ from wharfd.contracts.archives import COLD
 from wharfd.contracts.metrics import MetricSink
 
 from . import console, extension, rollup, routes, telemetry
-from .config import Settings
+from .config import Otlp, Settings
 from .importing import IMPORTERS
 from .series import Book
-from .sinks import OtlpSink
 
 
 @hookimpl
@@ -126,7 +126,7 @@ def register_retention(settings: Settings) -> list[RetentionRule]:
 @hookimpl
 def register_metric_sinks(ctx: PluginContext[Settings]) -> Sequence[MetricSink]:
     """The OpenTelemetry collector, when one is configured."""
-    sink: OtlpSink | None = ctx.state.get("otlp")
+    sink: MetricSink | None = ctx.state.get("otlp")
     return [sink] if sink is not None else []
 
 
@@ -147,8 +147,16 @@ async def provision(ctx: PluginContext[Settings]) -> None:
     """Make the months late points need, and what is remembered between requests."""
     ctx.state["book"] = Book(ctx.settings.max_series, ctx.settings.max_series_per_metric)
     if ctx.settings.otlp is not None:
-        ctx.state["otlp"] = OtlpSink(ctx, ctx.settings.otlp)
+        ctx.state["otlp"] = _open_otlp(ctx, ctx.settings.otlp)
     await rollup.make_months(ctx)
+
+
+def _open_otlp(ctx: PluginContext[Settings], settings: Otlp) -> MetricSink:
+    try:
+        from .sinks import OtlpSink
+    except ImportError as error:
+        raise NotReady(f"{error.name} is not installed; run: pip install 'wharfd[otlp]'") from None
+    return OtlpSink(ctx, settings)
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from wharfd import NetworkPolicy, Secret, option
 
 @dataclass(frozen=True)
 class Otlp:
-    """An OpenTelemetry collector that gets this daemon's metrics every minute, as OTLP over HTTP in JSON."""
+    """An OpenTelemetry collector that gets this daemon's metrics every minute (needs `wharfd[otlp]`)."""
 
     url: str = option(help="the whole URL, such as https://collector.example.com/v1/metrics")
     headers: dict[str, Secret] = option(default_factory=dict, help="sent with each request, for a token")

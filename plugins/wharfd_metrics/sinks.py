@@ -1,19 +1,32 @@
-"""The sink that comes with the plugin: OTLP over HTTP in JSON, as every OpenTelemetry collector takes it."""
+"""The sink that comes with the plugin: OTLP over HTTP, as every OpenTelemetry collector takes it.
+
+The messages are OpenTelemetry's own, of the package opentelemetry-proto; without it this cannot be imported.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-import msgspec
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AGGREGATION_TEMPORALITY_CUMULATIVE,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from wharfd import NetworkPolicy, PluginContext, WharfdError
 from wharfd.contracts.metrics import MetricPoint
 
 from .config import Otlp, Settings
-
-_CUMULATIVE = 2
 
 
 class OtlpSink:
@@ -28,7 +41,7 @@ class OtlpSink:
 
     async def push(self, points: Sequence[MetricPoint]) -> None:
         """Send the points; raises when the collector is away, refuses, or takes only a part."""
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/x-protobuf"}
         headers |= {name: value.reveal() for name, value in self._settings.headers.items()}
         answer = await self._ctx.http.request(
             "POST", self._settings.url, headers=list(headers.items()), body=encode(points, self._ctx.node),
@@ -36,60 +49,41 @@ class OtlpSink:
         )  # fmt: skip
         if not 200 <= answer.status < 300:
             raise WharfdError(f"the collector answered {answer.status}")
-        rejected = _rejected(answer.body)
-        if rejected:
-            raise WharfdError(f"the collector took all but {rejected} points")
-
-
-class _Partial(msgspec.Struct, rename="camel"):
-    rejected_data_points: int | str = 0
-
-
-class _Answer(msgspec.Struct, rename="camel"):
-    partial_success: _Partial | None = None
-
-
-def _rejected(body: bytes) -> int:
-    if not body.strip():
-        return 0
-    try:
-        partial = msgspec.json.decode(body, type=_Answer).partial_success
-    except msgspec.DecodeError as error:
-        raise WharfdError("the collector's answer is not OTLP") from error
-    return int(partial.rejected_data_points) if partial is not None else 0
+        try:
+            partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success
+        except DecodeError as error:
+            raise WharfdError("the collector's answer is not OTLP") from error
+        if partial.rejected_data_points:
+            raise WharfdError(f"the collector took all but {partial.rejected_data_points} points")
 
 
 def encode(points: Iterable[MetricPoint], node: str) -> bytes:
-    """Return an ExportMetricsServiceRequest in JSON."""
-    metrics: dict[str, dict[str, Any]] = {}
+    """Return the points as an ExportMetricsServiceRequest."""
+    metrics: dict[str, Metric] = {}
     for point in points:
-        counter = point.kind == "counter"
-        metric = metrics.setdefault(point.name, _metric(point.name, point.unit, counter=counter))
-        data = {
-            "attributes": _attributes(point.labels),
-            "timeUnixNano": _nanoseconds(point.at),
-            "asDouble": point.value,
-        }
-        if counter:
-            data["startTimeUnixNano"] = _nanoseconds(point.since)
-        metric["sum" if counter else "gauge"]["dataPoints"].append(data)
-    resource = {"service.name": "wharfd", "service.instance.id": node}
-    scope = {"scope": {"name": "wharfd.metrics"}, "metrics": list(metrics.values())}
-    document = {"resource": {"attributes": _attributes(resource)}, "scopeMetrics": [scope]}
-    return msgspec.json.encode({"resourceMetrics": [document]})
+        metric = metrics.setdefault(point.name, Metric(name=point.name, unit=point.unit))
+        data = NumberDataPoint(
+            attributes=_attributes(point.labels), time_unix_nano=_nanoseconds(point.at), as_double=point.value
+        )
+        if point.kind == "counter":
+            data.start_time_unix_nano = _nanoseconds(point.since)
+            metric.sum.data_points.append(data)
+        else:
+            metric.gauge.data_points.append(data)
+    for metric in metrics.values():
+        if metric.HasField("sum"):
+            metric.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
+            metric.sum.is_monotonic = True
+    resource = Resource(attributes=_attributes({"service.name": "wharfd", "service.instance.id": node}))
+    scope = ScopeMetrics(scope=InstrumentationScope(name="wharfd.metrics"), metrics=metrics.values())
+    document = ResourceMetrics(resource=resource, scope_metrics=[scope])
+    encoded: bytes = ExportMetricsServiceRequest(resource_metrics=[document]).SerializeToString()
+    return encoded
 
 
-def _metric(name: str, unit: str, *, counter: bool) -> dict[str, Any]:
-    kind: dict[str, Any] = {"dataPoints": []}
-    if counter:
-        kind |= {"aggregationTemporality": _CUMULATIVE, "isMonotonic": True}
-    return {"name": name, "unit": unit, "sum" if counter else "gauge": kind}
+def _attributes(labels: Mapping[str, str]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in labels.items()]
 
 
-def _attributes(labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"key": key, "value": {"stringValue": value}} for key, value in labels.items()]
-
-
-def _nanoseconds(at: datetime) -> str:
-    """64-bit numbers are text in protobuf's JSON."""
-    return str(int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000)
+def _nanoseconds(at: datetime) -> int:
+    return int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000

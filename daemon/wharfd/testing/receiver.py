@@ -104,7 +104,7 @@ class Receiver:
         """Answer every request of a path like this."""
         self._fixed[path] = answer
 
-    async def wait_for(self, count: int, *, seconds: float = 5.0) -> list[Received]:
+    async def wait_for(self, count: int, *, seconds: float = 60.0) -> list[Received]:
         """Wait until `count` requests have arrived since the start and return all of them."""
         with trio.move_on_after(seconds):
             async with self._changed:

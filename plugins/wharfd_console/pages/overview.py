@@ -185,7 +185,7 @@ def _charts(samples: Sequence[Sample], span: str) -> Html:
         ),
         draw(
             "chart-requests-time",
-            "Answer time of the API",
+            "API answer time",
             series(("request_p50", "p50", 1), ("request_p99", "p99", 2)),
             duration,
             "line",

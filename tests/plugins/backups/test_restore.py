@@ -1,18 +1,23 @@
 """Backups of a real server, restored: what comes back, and what is refused."""
 
+import argparse
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from wharfd import Packing, Secret, WharfdError, make_identity
+from wharfd import Output, Packing, PlaceSettings, Secret, WharfdError, make_identity
+from wharfd_backups import unaided
+from wharfd_backups.commands import commands
+from wharfd_backups.config import Settings
 from wharfd_backups.engine.taking import BackupFailed, Order, take
 from wharfd_backups.model.catalogue import Changes
 from wharfd_backups.model.targets import BEFORE_GAP, LATEST, to_lsn, to_time
 from wharfd_backups.model.wal import lsn_of, segment_at
-from wharfd_backups.restoring.checks import check_all, page_checksums
+from wharfd_backups.restoring.checks import QUICK, check_all, page_checksums
 from wharfd_backups.restoring.counts import as_counted
 from wharfd_backups.restoring.logfiles import LogMissing
 from wharfd_backups.restoring.outcome import Failed
@@ -99,6 +104,38 @@ async def test_it_goes_to_the_moment_asked_for_and_never_over_a_gap(world):
             pass
 
 
+async def test_the_command_points_to_the_other_place_leaves_nothing_half_and_says_what_it_checked(
+    world, capsys
+):
+    entry = await world.back_up()
+    parser = argparse.ArgumentParser()
+    actions = parser.add_subparsers()
+    (command,) = commands(Settings())
+    command.configure(actions.add_parser("backup"))
+    settings = Settings(
+        folder=world.folder / "first",
+        second=PlaceSettings(folder=world.folder / "second"),
+        identity=world.identity,
+    )
+
+    async def restore(*words):
+        arguments = parser.parse_args(["backup", "restore", "--into", str(world.folder / "new"), *words])
+        arguments.state_dir = world.folder / "none"
+        return await unaided.carry_out(settings, arguments, Output(as_json=True))
+
+    flip(world.first.path(entry.part("base").key), 900)
+    with pytest.raises(WharfdError, match=f"damaged.*; --second reads {world.second.name}"):
+        await restore()
+    with pytest.raises(WharfdError, match="'soon' is no time such as"):
+        await restore("--to-time", "soon")
+    assert not (world.folder / "new").exists()
+    capsys.readouterr()
+    assert await restore("--second", "--to-lsn", entry.end_lsn) == 0
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert {check["name"] for check in told["checks"]} == QUICK
+    assert (told["backup"], Path(told["data"]).is_dir()) == (entry.id, True)
+
+
 async def test_damage_is_found_before_anything_starts(world):
     entry = await world.back_up()
     path = world.second.path(entry.part("base").key)
@@ -172,10 +209,10 @@ async def test_a_dump_is_restored_and_what_is_not_as_it_was_counted_is_noticed(w
     entry = await world.back_up("logical")
     await insert(world, 5)
     assert entry.marker.tables["shop.orders"].rows == 2000
-    async with world.restored(LATEST, pause=True, into="mounted") as done:  # as a mount is
+    async with world.restored(LATEST, pause=True) as done:  # as a mount is
         with pytest.raises(WharfdError, match="read-only"):
             await done.scratch.ask("DROP TABLE shop.items", "wharfd")
-    async with world.restored(LATEST) as done:
+        await done.scratch.ask("ALTER DATABASE wharfd RESET default_transaction_read_only")
         assert "shop.items" in entry.marker.tables
         assert "hashed" in await as_counted(done.scratch, "wharfd", entry.marker)
         for change, said in (

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
 from wharfd import Sample
 from wharfd.contracts.metrics import MetricPoint
@@ -207,17 +209,18 @@ def test_otlp_is_what_collectors_read(labels, value):
         MetricPoint("requests_total", "counter", "", {}, 1.0, T0, T0 - DAY),
         MetricPoint("lag_seconds", "gauge", "s", {}, value, T0, T0 - DAY),
     ]
-    (resource,) = msgspec.json.decode(encode(points, "dock-1"))["resourceMetrics"]
-    named = {a["key"]: a["value"]["stringValue"] for a in resource["resource"]["attributes"]}
-    assert named["service.instance.id"] == "dock-1"
-    total, lag = resource["scopeMetrics"][0]["metrics"]
-    assert total["sum"]["isMonotonic"] is True
-    assert total["sum"]["aggregationTemporality"] == 2
-    assert len(total["sum"]["dataPoints"]) == 2
-    first = total["sum"]["dataPoints"][0]
-    assert {a["key"]: a["value"]["stringValue"] for a in first["attributes"]} == labels
-    assert int(first["timeUnixNano"]) - int(first["startTimeUnixNano"]) == 86400 * 10**9
-    assert (lag["unit"], lag["gauge"]["dataPoints"][0]["asDouble"]) == ("s", value)
+    (resource,) = ExportMetricsServiceRequest.FromString(encode(points, "dock-1")).resource_metrics
+    named = {one.key: one.value.string_value for one in resource.resource.attributes}
+    assert named == {"service.name": "wharfd", "service.instance.id": "dock-1"}
+    total, lag = resource.scope_metrics[0].metrics
+    assert total.sum.is_monotonic
+    assert total.sum.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
+    first, second = total.sum.data_points
+    assert {one.key: one.value.string_value for one in first.attributes} == labels
+    assert (first.as_double, second.as_double) == (abs(value), 1.0)
+    assert first.time_unix_nano - first.start_time_unix_nano == 86400 * 10**9
+    (last,) = lag.gauge.data_points
+    assert (lag.unit, last.as_double, last.start_time_unix_nano) == ("s", value, 0)
 
 
 def test_which_samples_are_published():

@@ -4,6 +4,10 @@ from datetime import timedelta
 from types import ModuleType
 
 import msgspec
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 
 from wharfd import Provides, hookimpl, sql
 from wharfd.contracts.access import AUTHENTICATOR, Identity
@@ -288,9 +292,26 @@ async def test_the_collector_gets_the_metrics(metrics, receiver):
         (request,) = receiver.requests
         assert request.path == "/v1/metrics"
         assert request.header("authorization") == "Bearer t"
-        (resource,) = msgspec.json.decode(request.body)["resourceMetrics"]
-        names = {metric["name"] for metric in resource["scopeMetrics"][0]["metrics"]}
+        assert request.header("content-type") == "application/x-protobuf"
+        (resource,) = ExportMetricsServiceRequest.FromString(request.body).resource_metrics
+        names = {metric.name for metric in resource.scope_metrics[0].metrics}
         assert {"process_cpu_seconds_total", "wharfd_metrics_pool_limit"} <= names
+
+
+async def test_a_collector_that_takes_a_part_or_says_something_else_is_told(metrics, receiver):
+    partial = ExportMetricsServiceResponse(partial_success={"rejected_data_points": 3}).SerializeToString()
+    config = f'[plugins.metrics.otlp]\nurl = "{receiver.url}/v1/metrics"\nallow_networks = ["127.0.0.0/8"]\n'
+    async with metrics(config) as d:
+        for body, failed in ((b"", []), (partial, ["otlp"]), (b"<html>", ["otlp"])):
+
+            async def answer(conversation, body=body):
+                await conversation.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
+
+            receiver.answer = answer
+            done = (await d.post("/api/v1/monitoring/database/publish-metrics")).json()
+            assert done["failed_sinks"] == failed, body
 
 
 async def test_a_collector_that_is_away_stops_nothing(metrics):
