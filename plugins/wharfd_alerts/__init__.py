@@ -17,6 +17,7 @@ from wharfd import (
     Migrations,
     PluginContext,
     Provides,
+    Requires,
     RetentionRule,
     Retry,
     Route,
@@ -25,6 +26,7 @@ from wharfd import (
     hookimpl,
 )
 from wharfd.contracts.alerts import FIRING, AlertFired, AlertResolved
+from wharfd.contracts.metrics import RECENT_POINTS
 
 from . import channels, commands, console, evaluating, routes, rules, upkeep
 from .config import Settings
@@ -86,9 +88,12 @@ def register_schedules(settings: Settings) -> list[Schedule]:
 
 
 @hookimpl
-def register_services(settings: Settings) -> list[Provides]:
-    """What fires, for the daemon's own status."""
-    return [Provides(FIRING, lambda ctx: partial(routes.find_open, ctx))]
+def register_services(settings: Settings) -> list[Provides | Requires]:
+    """What fires, for the daemon's own status; and what services send, for rules over that."""
+    return [
+        Provides(FIRING, lambda ctx: partial(routes.find_open, ctx)),
+        Requires(RECENT_POINTS, optional=True),
+    ]
 
 
 @hookimpl

@@ -8,15 +8,16 @@ from datetime import timedelta
 from typing import Literal
 
 from wharfd import NetworkPolicy, Secret, option
+from wharfd.contracts.metrics import Figure
 
 _RULE = re.compile(r"^[a-z][a-z0-9_]{0,60}$")
 
 
 @dataclass(frozen=True)
 class OperatorRule:
-    """A rule of the operator's own, over what `/metrics` of each daemon shows."""
+    """A rule of the operator's own: over what `/metrics` of each daemon shows, or what a `service` sends."""
 
-    metric: str = option(help="name of the sample, as in /metrics")
+    metric: str = option(help="name of the sample, as in /metrics; with `service`, of the metric it sends")
     threshold: float = option(help="what the value is compared with")
     op: Literal[">", ">=", "<", "<=", "==", "!="] = option(">", help="fires while `value op threshold`")
     clear: float | None = option(None, help="once fired, it lasts until the value is back at this one")
@@ -27,13 +28,18 @@ class OperatorRule:
     rate: timedelta | None = option(
         None, help="compare the increase per second over this time instead of the value"
     )
+    service: str | None = option(
+        None, help="judge the points this service sends to the plugin metrics, not what /metrics shows"
+    )
+    figure: Figure = option("avg", help="with `service`: what of its points is compared")
+    over: timedelta = option(timedelta(minutes=5), help="with `service`: the points of how long")
     for_: timedelta = option(timedelta(0), help="how long it must be so before the alert fires")
     severity: Literal["info", "warning", "critical"] = option("warning", help="how bad it is")
     summary: str = option("", help="the sentence people read")
     runbook: str = option("", help="where to read what to do")
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", self.metric):
+        if self.service is None and not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", self.metric):
             raise ValueError(f"metric: {self.metric!r} is not the name of a metric")
         if self.clear is not None and self.op in ("==", "!="):
             raise ValueError("clear: only goes with > >= < <=")
@@ -42,6 +48,10 @@ class OperatorRule:
             raise ValueError("clear: must lie on the good side of the threshold")
         if self.rate is not None and not 15 <= self.rate.total_seconds() <= 3600:
             raise ValueError("rate: must be between 15s and 1h")
+        if self.rate is not None and self.service is not None:
+            raise ValueError("rate: goes with /metrics; of what a service sends, compare a figure")
+        if not timedelta(seconds=15) <= self.over <= timedelta(days=1):
+            raise ValueError("over: must be between 15s and 1d")
 
 
 @dataclass(frozen=True)

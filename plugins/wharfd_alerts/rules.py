@@ -1,6 +1,6 @@
 """The rules that ship: queues, cache, pool, connections, database, partitions, disk, clock, daemons, plugins.
 
-And the operator's own, which look at what every daemon's `/metrics` showed.
+And the operator's own, which look at what every daemon's `/metrics` showed, or at the points a service sent.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from wharfd import (
     missing_months,
     server_health,
 )
+from wharfd.contracts.metrics import RECENT_POINTS
 
 from . import store
 from .config import OperatorRule, Settings
@@ -186,6 +187,33 @@ async def find_own(name: str, rule: OperatorRule, ctx: PluginContext[Settings]) 
     return found
 
 
+async def find_in_points(name: str, rule: OperatorRule, ctx: PluginContext[Settings]) -> list[Finding]:
+    """Evaluate one of the operator's rules over the points a service sent.
+
+    Raises `WharfdError` when it never sent such a metric: the rule would never fire, and nobody would know.
+    """
+    recent = ctx.services.find(RECENT_POINTS)
+    if recent is None:
+        raise WharfdError("the plugin metrics, which keeps what services send, is not there")
+    assert rule.service is not None
+    found = await recent.figures(rule.service, rule.metric, rule.labels, rule.over, each=rule.each)
+    if found is None:
+        raise WharfdError(
+            f"{rule.service} never sent a metric {rule.metric}; look for its name in the metrics explorer"
+        )
+    firing = await store.firing_keys(ctx.db, ctx.name, name)
+    return [
+        Finding(_points_text(rule, key, value), key, value)
+        for key, figures in found.items()
+        if (value := figures.get(rule.figure)) is not None and holds(rule, value, firing=key in firing)
+    ]
+
+
+def _points_text(rule: OperatorRule, key: str, value: float) -> str:
+    series = f"{rule.metric}{{{key}}}" if key else rule.metric
+    return f"{rule.figure} of {series} of {rule.service} is {value:g} (limit {rule.op} {rule.threshold:g})"
+
+
 def alert_rules(settings: Settings) -> list[AlertRule]:
     """Return the rules that ship and are not switched off, and the operator's own."""
     rules = [
@@ -223,7 +251,7 @@ def _own(name: str, rule: OperatorRule) -> AlertRule:
     return AlertRule(
         name=name,
         summary=rule.summary or f"{rule.metric} {rule.op} {rule.threshold:g}",
-        check=partial(find_own, name, rule),
+        check=partial(find_own if rule.service is None else find_in_points, name, rule),
         severity=rule.severity,
         every_seconds=15.0,
         for_seconds=rule.for_.total_seconds(),

@@ -131,7 +131,7 @@ class Sampler:
         return [Reading("cache_hit_ratio", (hits - self._cache[0][0]) / asked)]
 
     def _own_rules(self) -> tuple[list[Reading], list[str]]:
-        rules = self.ctx.settings.rules
+        rules = {name: rule for name, rule in self.ctx.settings.rules.items() if rule.service is None}
         if not rules:
             return [], []
         samples = list(self.ctx.metrics.samples())

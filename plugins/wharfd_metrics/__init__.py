@@ -16,6 +16,7 @@ from wharfd import (
     Migrations,
     NotReady,
     PluginContext,
+    Provides,
     Requires,
     RetentionRule,
     Route,
@@ -23,11 +24,12 @@ from wharfd import (
     hookimpl,
 )
 from wharfd.contracts.archives import COLD
-from wharfd.contracts.metrics import MetricSink
+from wharfd.contracts.metrics import RECENT_POINTS, MetricSink
 
 from . import console, extension, rollup, routes, telemetry
 from .config import Otlp, Settings
 from .importing import IMPORTERS
+from .recent import Recent
 from .series import Book
 
 
@@ -44,9 +46,9 @@ def register_settings() -> type[Settings]:
 
 
 @hookimpl
-def register_services(settings: Settings) -> list[Requires]:
-    """Older points are answered from the archive where there is one."""
-    return [Requires(COLD, optional=True)]
+def register_services(settings: Settings) -> list[Requires | Provides]:
+    """Older points are answered from the archive where there is one; alert rules look at the newest."""
+    return [Requires(COLD, optional=True), Provides(RECENT_POINTS, Recent)]
 
 
 @hookimpl

@@ -6,8 +6,11 @@ import pytest
 import trio
 
 import wharfd_alerts
+import wharfd_metrics
 from wharfd import sql
 from wharfd_alerts import channels, sampling, upkeep
+
+from .conftest import HURRY
 
 STATE = sql(
     "test.rule", "SELECT state, problem, findings, due_at > now() AS later FROM alerts.rules WHERE name = $1"
@@ -178,6 +181,49 @@ async def test_the_operators_rules_look_at_what_metrics_show(world):
         await w.evaluate("alerts.misspelt")
         broken = [a for a in await w.open(plugin="alerts") if a["rule"] == "cannot_evaluate"]
         assert "cannot be evaluated: no daemon shows a metric wharfd_loop_taks" in broken[0]["message"]
+
+
+POINTS = """[plugins.metrics]
+publish = false
+[plugins.alerts.rules.shop_is_slow]
+service = "shop"
+metric = "response_time"
+figure = "p95"
+threshold = 500
+each = true
+labels = { region = "e*" }
+[plugins.alerts.rules.shop_is_silent]
+service = "shop"
+metric = "response_time"
+labels = { region = "north" }
+figure = "count"
+op = "<"
+threshold = 1
+[plugins.alerts.rules.nobody]
+service = "ghost"
+metric = "response_time"
+threshold = 1
+"""
+
+
+async def test_the_operators_rules_look_at_what_services_send(daemon):
+    plugins = {"alerts": wharfd_alerts, "metrics": wharfd_metrics}
+    async with daemon(plugins=plugins, config=f"[plugins.alerts]\n{POINTS}") as d:
+        for region, value in (("east", 900.0), ("europe", 100.0), ("west", 5000.0)):
+            point = {"service_name": "shop", "metric_type": "response_time", "metric_value": value}
+            answer = await d.post("/api/v1/monitoring/metrics", point | {"labels": {"region": region}})
+            assert answer.status == 200, answer.body
+        for rule in ("shop_is_slow", "shop_is_silent", "nobody"):
+            await d.db.execute(HURRY, f"alerts.{rule}")
+        d.context("alerts").work.wake(None, "rules")
+        await d.drain("alerts.rules")
+        found = {a["rule"]: a for a in (await d.get("/api/v1/alerts")).json()["items"]}
+        slow = found["shop_is_slow"]
+        assert (slow["key"], slow["value"]) == ("region=east", 900)
+        assert slow["message"] == "p95 of response_time{region=east} of shop is 900 (limit > 500)"
+        assert found["shop_is_silent"]["value"] == 0
+        rules = {one["name"]: one for one in (await d.get("/api/v1/alerts/rules")).json()["items"]}
+        assert rules["alerts.nobody"]["problem"].startswith("ghost never sent a metric response_time")
 
 
 BACKLOG = sql(
