@@ -348,11 +348,3 @@ def test_a_word_that_is_none_of_some_is_answered_with_those(type_):
         with pytest.raises(Invalid) as raised:
             decode(wrong)
         assert [error.message for error in raised.value.errors] == ["must be one of a, b"]
-
-
-def test_texts_become_a_struct_or_name_every_wrong_field():
-    item = struct_of_text({"amount": "7", "currency": "EUR"}, Item)
-    assert item == Item(7, "EUR")
-    with pytest.raises(Invalid) as told:
-        struct_of_text({"amount": "x", "colour": "red"}, Item)
-    assert {one.field for one in told.value.errors} == {"amount", "currency", "colour"}
