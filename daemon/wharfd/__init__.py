@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cache import Cache as Cache
+    from .cli.arguments import seconds_of as seconds_of
     from .cli.client import Client as Client
     from .cli.output import Output as Output
     from .clock import Clock as Clock
@@ -118,6 +119,8 @@ if TYPE_CHECKING:
     from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
     from .secrets import Vault as Vault
+    from .spans import read_span as read_span
+    from .spans import span_words as span_words
     from .storage import Folder as Folder
     from .storage import Packed as Packed
     from .storage import Packing as Packing
@@ -148,6 +151,7 @@ __version__ = "0.1.0"
 # where each public name lives
 _HOMES = {
     "cache": "Cache",
+    "cli.arguments": "seconds_of",
     "cli.client": "Client",
     "cli.output": "Output",
     "clock": "Clock",
@@ -174,6 +178,7 @@ _HOMES = {
     "metrics": "PluginMetrics Sample quantile",
     "redaction": "names_a_secret redact_text",
     "secrets": "Secret Vault",
+    "spans": "read_span span_words",
     "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "
     "read_object recipient_of sync_folder unpack write_durably",
     "work": "Again Batch Bury Cancel Done Hold Job Outcome RetryAfter Snooze",

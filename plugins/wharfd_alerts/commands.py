@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from urllib.parse import quote
 
-from wharfd import Client, Command, Output
+from wharfd import Client, Command, Output, seconds_of
 
 BASE = "/api/v1/alerts"
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-
-
-def duration(text: str) -> float:
-    """Return the seconds of `30m`, `2h` or `7d`."""
-    match = re.fullmatch(r"(\d+)([mhd])", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m, 2h or 7d")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     quiet = actions.add_parser("silence", help="keep alerts quiet for a while")
     quiet.add_argument("rule", help="plugin.rule; * and ? stand for anything")
     quiet.add_argument("--key", default="*")
-    quiet.add_argument("--for", dest="seconds", type=duration, required=True, metavar="2h")
+    quiet.add_argument("--for", dest="seconds", type=seconds_of, required=True, metavar="2h")
     quiet.add_argument("--reason", required=True)
     actions.add_parser("silences", help="list the silences")
     loud = actions.add_parser("unsilence", help="end a silence")

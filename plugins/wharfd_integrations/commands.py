@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from wharfd import Client, Command, Output
+from wharfd import Client, Command, Output, seconds_of
 
-_DURATION = re.compile(r"(\d{1,9})([smhdw])")
-_LONGEST_SECONDS = 100 * 365 * 86400
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KEY_COLUMNS = ("id", "public", "name", "owner", "state", "scopes", "expires_at", "last_used_at")
 _INTEGRATION_COLUMNS = ("id", "name", "type", "status", "userId", "apiKey", "lastUsedAt", "usageCount")
-
-
-def seconds(text: str) -> int:
-    """Read a duration such as 90d; argparse tells what is wrong."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write it like 12h or 90d")
-    found = int(match[1]) * _UNITS[match[2]]
-    if found > _LONGEST_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is longer than a hundred years")
-    return found
 
 
 def configure_keys(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +24,7 @@ def configure_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--scope", action="append", default=[], help="area:verb, area:* or *; repeat for more"
     )
-    create.add_argument("--expires", type=seconds, metavar="DURATION", help="end after, such as 90d")
+    create.add_argument("--expires", type=seconds_of, metavar="DURATION", help="end after, such as 90d")
     create.add_argument(
         "--allow", action="append", default=[], metavar="CIDR", help="only from there; repeat"
     )
@@ -54,7 +39,9 @@ def configure_keys(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action="list", **vars(listing.parse_args([])))
     rotate = actions.add_parser("rotate", help="make a successor; the old key goes on for the overlap")
     rotate.add_argument("id")
-    rotate.add_argument("--overlap", type=seconds, metavar="DURATION", help="such as 24h; 0s ends it at once")
+    rotate.add_argument(
+        "--overlap", type=seconds_of, metavar="DURATION", help="such as 24h; 0s ends it at once"
+    )
     revoke = actions.add_parser("revoke", help="stop a key at once, on every daemon")
     revoke.add_argument("id")
     revoke.add_argument("--reason", default="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 
-from wharfd import AlertRule, Finding, Health, HealthCheck, PluginContext, sql
+from wharfd import AlertRule, Finding, Health, HealthCheck, PluginContext, span_words, sql
 
 from .acceptance.gates import Closed, Intake
 from .api.queue import OPEN_CONFLICTS
@@ -184,21 +184,13 @@ async def find_silence(ctx: Context) -> list[Finding]:
         if silent > source.expect_every:
             found.append(
                 Finding(
-                    f"nothing came from {name} for {_words(silent)} of active time, expected every "
-                    f"{_words(source.expect_every)}",
+                    f"nothing came from {name} for {span_words(silent)} of active time, expected every "
+                    f"{span_words(source.expect_every)}",
                     name,
                     silent.total_seconds(),
                 )
             )
     return found
-
-
-def _words(span: timedelta) -> str:
-    seconds = span.total_seconds()
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 async def find_validation_off(ctx: Context) -> list[Finding]:

@@ -14,6 +14,7 @@ FLOORS = [
     {
         "errors",
         "clock",
+        "spans",
         "ids",
         "contracts",
         "redaction",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 
 from ..errors import Problem, SecretUnreadable
 from ..secrets import Secret, resolve_secret
+from ..spans import read_span
 
 T = TypeVar("T")
 
@@ -30,8 +30,6 @@ class _Required:
 
 REQUIRED: Final = _Required()
 _REFERENCES = frozenset({"env", "file", "credential"})
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)$")
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 _NAMES |= {datetime: "a date and time", timedelta: 'a duration such as "5m"', Path: "a path"}
 
@@ -168,11 +166,11 @@ class Reader:
         return self._wrong(where, _NAMES.get(kind, getattr(kind, "__name__", str(kind))), value)
 
     def _convert_duration(self, value: str | int, where: str) -> timedelta | None:
-        match = _DURATION.match(str(value))
-        if match is None:
-            self.problem(where, f"{value!r} is not a duration", 'write it like "90s", "5m", "2h" or "30d"')
+        try:
+            return read_span(str(value))
+        except ValueError as error:
+            self.problem(where, f"{value!r} is not a duration", str(error))
             return None
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
 
     def _resolve(self, kind: Any, value: Any, where: str) -> Any:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import asyncpg
 import trio
@@ -31,6 +31,7 @@ from wharfd import (
     Snooze,
     StatementTimeout,
     Transaction,
+    span_words,
 )
 from wharfd.contracts.events import Event
 from wharfd.contracts.webhooks import (
@@ -287,17 +288,8 @@ def _reason_to_disable(change: Change, verdict: Verdict, limits: Limits) -> str:
     if verdict.end == "gone":
         return "it answered 410 Gone"
     if change.disable and limits.disable_after is not None:
-        return f"it failed {change.health.failures} times in a row for {_words(limits.disable_after)}"
+        return f"it failed {change.health.failures} times in a row for {span_words(limits.disable_after)}"
     return ""
-
-
-def _words(span: timedelta) -> str:
-    seconds = span.total_seconds()
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds % size == 0:
-            count = int(seconds // size)
-            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    return f"{seconds:g} seconds"
 
 
 def _tells(row: DeliveryRow) -> bool:

@@ -2,8 +2,6 @@
 
 import argparse
 
-import pytest
-
 from wharfd import sql
 from wharfd.cli.client import Client
 from wharfd_alerts import commands, listing
@@ -120,12 +118,6 @@ async def test_the_command_line(world, capsys):
         await wharfd("unsilence", silence)
         assert " no " in await wharfd("silences")
         assert "resolved" in await wharfd("resolve", alert["id"])
-
-
-def test_a_duration_is_written_short():
-    assert commands.duration("2h") == 7200
-    with pytest.raises(argparse.ArgumentTypeError, match="such as 30m"):
-        commands.duration("2 hours")
 
 
 async def test_the_page_shows_what_fires_and_runs_nothing(world):

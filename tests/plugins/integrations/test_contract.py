@@ -117,9 +117,3 @@ async def test_the_commands(node, capsys):
         assert "a shop" in text
         assert "no requests yet" in text
         assert integration["apiSecret"] not in text
-
-
-@pytest.mark.parametrize("text", ["90", "d", "1y", "-1d", "1.5h"])
-def test_a_wrong_duration_is_told(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
-        commands.seconds(text)
