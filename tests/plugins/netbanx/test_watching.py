@@ -52,7 +52,7 @@ async def test_silence_is_found_per_source(with_settings):
         plugin.ctx.state["started_at"] -= timedelta(hours=4)
         [finding] = await watching.find_silence(plugin.ctx)
         assert finding.key == "netbanx"
-        assert "for 4.0 h of active time, expected every" in str(finding)
+        assert "for 4 hours of active time, expected every" in str(finding)
         await plugin.send("payment-completed")
         assert await watching.find_silence(plugin.ctx) == []
 
