@@ -66,6 +66,7 @@ async def _batch(ctx: Any, request: Request, batch: str) -> Html:
     one = await ask(ctx, request, within(_API + "/{batch}", batch=batch))
     progress = await ask(ctx, request, within(_API + "/{batch}/progress", batch=batch))
     failed = await ask(ctx, request, within(_API + "/{batch}/orders", batch=batch), which="failed", limit=50)
+    rows = one["source"]["rows"]
     bar = meter(_share(one), f"{one['processed']} of {one['total']} orders", _tone(one))
     figures = grid(
         figure("Done", f"{progress['percent']:g} %", f"{number(one['processed'])} of {number(one['total'])}"),
@@ -80,7 +81,7 @@ async def _batch(ctx: Any, request: Request, batch: str) -> Html:
             ("Expected end", moment(progress["estimatedCompletion"])),
             ("Executor", one["executor"]),
             ("Amount", _amounts(one)),
-            ("File", f"{one['source']['format']}, {number(one['source']['rows'])} rows"),
+            ("File", f"{one['source']['format']}, {number(rows)} row{'' if rows == 1 else 's'}"),
             ("Content", code(one["contentSha256"])),
             ("Sent by", one["createdBy"]),
             ("Created", moment(one["createdAt"])),
