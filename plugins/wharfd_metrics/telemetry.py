@@ -38,7 +38,7 @@ class Published:
     def sentence(self) -> str:
         """It in words."""
         to = f" and pushed to {', '.join(self.pushed)}" if self.pushed else ""
-        lost = f"; {', '.join(self.failed)} could not be reached" if self.failed else ""
+        lost = f"; {', '.join(self.failed)} did not take them" if self.failed else ""
         return f"{self.points} metrics recorded{to}{lost}"
 
 
