@@ -90,21 +90,22 @@ function copier(name, text) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "button", textContent: "Copy" });
   button.setAttribute("aria-label", `Copy ${name}`);
   button.addEventListener("click", async () => {
-    await copy(text, button);
-    button.textContent = "Copied";
-    button.setAttribute("aria-label", `Copied ${name}`);
+    const done = await copy(text, button);
+    button.textContent = done ? "Copied" : "Copy it by hand";
+    button.setAttribute("aria-label", done ? `Copied ${name}` : `Copy ${name} by hand`);
   });
   return button;
 }
 
 // Without HTTPS a browser other than on this machine keeps its clipboard to itself; the older way still works.
 async function copy(text, button) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).catch(() => {});
+  if (await navigator.clipboard?.writeText(text).then(() => true, () => false)) return true;
   const field = Object.assign(document.createElement("textarea"), { value: text });
   button.after(field);
   field.select();
-  document.execCommand("copy");
+  const done = document.execCommand("copy");
   field.remove();
+  return done;
 }
 
 // What the API tells this once stays in sight until it was taken down.
