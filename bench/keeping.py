@@ -7,7 +7,8 @@
     python bench/keeping.py rpo  --every 45            # what a lost machine costs with archive_command alone
     python bench/keeping.py --gib 1 --wal 0.25         # fill, base, dump and rto in a folder that is removed
 
-How much ingest slows down meanwhile is measured by `bench/keeping_load.py`.
+How much ingest slows down meanwhile is measured by `bench/keeping_load.py`, what a lost disk costs by
+`bench/keeping_kills.py`.
 
 Everything is on one disk. Ours is packed with zstd, encrypted with age, compared with the server's manifest
 while it streams, copied to a second place and read back there; restores verify every byte. The plain ones do
@@ -33,6 +34,7 @@ import trio
 from wharfd import Folder, Packing, Secret, make_identity, new_id
 from wharfd.db.embedded import EmbeddedPostgres
 from wharfd.opening import EmbeddedServer
+from wharfd_backups.engine.awaiting import Awaiting
 from wharfd_backups.engine.programs import programs_of
 from wharfd_backups.engine.pushing import Pushed, switch_on
 from wharfd_backups.engine.receiving import SLOT, Receiver
@@ -70,10 +72,11 @@ class Bench:
         rows = await self.programs.rows(self.server.dsn(role), statement)
         return rows[0][0] if rows and rows[0] else ""
 
-    def source(self) -> Source:
+    def source(self, place: Folder | None = None, incoming: Path | None = None) -> Source:
         return Source(
-            storehouse=self.house, place=self.second, identity=Secret(IDENTITY), programs=self.programs
-        )
+            storehouse=self.house, place=place or self.second, identity=Secret(IDENTITY),
+            programs=self.programs, incoming=incoming,
+        )  # fmt: skip
 
     def say(self, what: str, seconds: float, more: str = "") -> float:
         print(f"{what:<44}{seconds:8.1f} s {self.bytes / 1e6 / seconds:8.0f} MB/s  {more}", flush=True)
@@ -106,14 +109,17 @@ class Bench:
         shutil.rmtree(self.folder / "back")
         return self.say(what, done.phases.total, str(done.phases.seconds))
 
-    @asynccontextmanager
-    async def receiving(self, every: float, kind: type[Receiver] = Receiver):
+    async def receiver(self, kind: type[Receiver] = Receiver, awaiting: Awaiting | None = None) -> Receiver:
         dsn = self.server.dsn("backup" if kind is Receiver else "superuser")
         facts = await server_facts(self.programs, dsn)
-        receiver = kind(
+        return kind(
             self.house, self.programs, dsn, self.incoming, PACKING,
-            system=facts.system, segment_bytes=facts.segment_bytes, log=QUIET,
+            system=facts.system, segment_bytes=facts.segment_bytes, log=QUIET, awaiting=awaiting,
         )  # fmt: skip
+
+    @asynccontextmanager
+    async def receiving(self, every: float, kind: type[Receiver] = Receiver):
+        receiver = await self.receiver(kind)
         async with trio.open_nursery() as nursery:
             await nursery.start(receiver.run, every)
             yield receiver

@@ -37,6 +37,14 @@ class Settings:
     log_by: Literal["receiver", "archive_command", "nothing"] = option(
         "receiver", help="how the write-ahead log comes here; a receiver has each commit within its second"
     )
+    incoming: Path | None = option(
+        None,
+        help="folder where the log is received, best on another disk than the database",
+        example='"/mnt/log"',
+    )
+    commits_wait: bool = option(
+        True, help="commits of the embedded server wait until the log of them is received, on disk"
+    )
     archive_every: timedelta = option(
         timedelta(seconds=45), help="how often the log goes to the places; what a lost machine can cost"
     )
@@ -88,6 +96,10 @@ class Settings:
             _ = self.keep
         except ValueError as error:
             raise ValueError(f"keep_daily: {error}") from None
+
+    def incoming_in(self, state_dir: Path) -> Path:
+        """Return the folder of the log as it is received."""
+        return self.incoming or state_dir / "incoming"
 
     @property
     def keep(self) -> Keep:

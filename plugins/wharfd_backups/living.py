@@ -8,6 +8,7 @@ from wharfd import PluginContext, WharfdError
 
 from . import mounting, store, upkeep
 from .config import Settings
+from .engine.awaiting import Awaiting
 from .engine.pushing import Pushed, switch_off, switch_on
 from .engine.receiving import Receiver
 from .marks import leave_marks
@@ -58,11 +59,20 @@ async def _receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
             system=keeper.facts.system,
             segment_bytes=keeper.facts.segment_bytes,
             log=ctx.log,
+            awaiting=_awaiting(ctx, keeper),
         )
         await keeper.receiver.run(ctx.settings.archive_every.total_seconds(), task_status)
         return
     task_status.started()
     await trio.sleep_forever()
+
+
+def _awaiting(ctx: Context, keeper: upkeep.Keeper) -> Awaiting | None:
+    """Return what has commits wait for the receiver, on the one server that we may tell so."""
+    wanted = ctx.settings.log_by == "receiver" and ctx.settings.commits_wait
+    if not wanted or keeper.server.data_dir is None:
+        return None
+    return Awaiting(keeper.programs, keeper.server.dsn("superuser"), ctx.log)
 
 
 async def _told_server(ctx: Context, keeper: upkeep.Keeper, way: str) -> str:

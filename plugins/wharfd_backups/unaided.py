@@ -56,7 +56,7 @@ async def carry_out(settings: Settings, arguments: argparse.Namespace, output: O
         place=storehouse.places[-1 if arguments.second else 0],
         identity=_identity(settings, arguments.identity, state_dir),
         programs=programs,
-        incoming=None if arguments.place or arguments.second else state_dir / "incoming",
+        incoming=None if arguments.place or arguments.second else settings.incoming_in(state_dir),
     )
     into = arguments.into.absolute()
     occupied = into.exists()

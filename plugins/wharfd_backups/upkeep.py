@@ -52,7 +52,7 @@ class Keeper:
     @property
     def incoming(self) -> Path:
         """The folder of the log as it is received."""
-        return self.state_dir / "incoming"
+        return self.settings.incoming_in(self.state_dir)
 
     def pace(self) -> Pace:
         """Return how fast the next errand may go."""

@@ -25,6 +25,7 @@ METRICS = [
     Metric("gauge", "log_waiting_seconds", "Age of the oldest log file that is in no place."),
     Metric("gauge", "log_gaps", "Gaps in the archived log that kept backups need."),
     Metric("gauge", "log_receiving", "1 while the log is received as it is written."),
+    Metric("gauge", "commits_wait", "1 while commits wait until the receiver has them."),
 ]
 
 
@@ -36,6 +37,7 @@ def show_log(ctx: Context) -> None:
     ctx.metrics["log_waiting_seconds"].set(receiver.state.waiting_seconds())
     ctx.metrics["log_gaps"].set(len(receiver.state.gaps))
     ctx.metrics["log_receiving"].set(1 if receiver.state.receiving else 0)
+    ctx.metrics["commits_wait"].set(1 if receiver.awaiting is not None and receiver.awaiting.now else 0)
 
 
 def alerts(settings: Settings) -> list[AlertRule]:
@@ -107,11 +109,15 @@ async def gaps_in_log(ctx: Context) -> list[Finding]:
 
 
 async def not_receiving(ctx: Context) -> list[Finding]:
-    """Say when the receiver does not run."""
+    """Say when the receiver does not run, or is so far behind that commits do not wait for it."""
     receiver = upkeep.keeper_of(ctx).receiver
-    if receiver is None or receiver.state.receiving:
+    if receiver is None:
         return []
-    return [Finding(f"the receiver does not run: {receiver.state.reason or 'it starts'}", "receiver")]
+    if not receiver.state.receiving:
+        return [Finding(f"the receiver does not run: {receiver.state.reason or 'it starts'}", "receiver")]
+    if receiver.awaiting is not None and not receiver.awaiting.now:
+        return [Finding("the receiver is behind, and commits do not wait for it", "receiver")]
+    return []
 
 
 async def key_only_here(ctx: Context) -> list[Finding]:

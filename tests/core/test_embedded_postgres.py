@@ -219,6 +219,7 @@ async def test_a_cancelled_daemon_stops_its_server_in_order(state, logged):
 async def test_a_killed_server_is_restarted_with_every_committed_row(state, logged):
     async with running(state, logged) as server:
         await query(server, "app", "INSERT INTO kept SELECT generate_series(1, 1000)")
+        await query(server, "superuser", "ALTER SYSTEM SET synchronous_standby_names = 'gone'")
         first = server.pid
         os.kill(first, signal.SIGKILL)
         assert await server.wait_died() == "killed by SIGKILL"
@@ -226,6 +227,7 @@ async def test_a_killed_server_is_restarted_with_every_committed_row(state, logg
         await server.wait_ready()
         assert server.pid not in (None, first)
         assert await query(server, "app", "SELECT count(*) FROM kept") == "1000"
+        await query(server, "app", "DELETE FROM kept")  # which waits for no receiver that is not there
     (died,) = logged.named("embedded_postgres_died")
     assert died["how"] == "killed by SIGKILL"
 

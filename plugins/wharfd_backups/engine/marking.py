@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 import msgspec
-import trio
 
 from ..model.catalogue import Marker, Tally
 from .programs import ProgramFailed, Programs
@@ -92,41 +91,16 @@ async def exported_snapshot(
     programs: Programs, dsn: str, *, largest: int = _COUNTABLE_ROWS
 ) -> AsyncIterator[tuple[str, Counted]]:
     """Hold a snapshot open for a dump, and say what it holds in tables of up to `largest` rows."""
-    bare, env = programs.environment(dsn)
-    command = [str(programs.binaries.program("psql")), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
-    command += ["-v", f"largest={largest}"]
-    try:
-        async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(_open, [*command, "-d", bare], env)
-            assert process.stdin is not None
-            assert process.stdout is not None
-            await process.stdin.send_all(_SCRIPT.encode())
-            answer = b""
-            while not answer.endswith(f"{_END}\n".encode()):
-                chunk = await process.stdout.receive_some()
-                if not chunk:
-                    raise ProgramFailed("psql failed while the tables were counted; see the server's log")
-                answer += chunk
-            first, *rest = answer.splitlines()[:-1]
-            moment = msgspec.json.decode(first, type=_Moment)
-            tables = [msgspec.json.decode(line, type=_Table) for line in rest]
-            tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest, t.deleted) for t in tables}
-            counted = Counted(moment.at, moment.snapshot, tallies)
-            try:
-                yield moment.export, counted
-            finally:
-                nursery.cancel_scope.cancel()
-    except* ProgramFailed as failed:
-        raise failed.exceptions[0] from None
-
-
-async def _open(
-    command: list[str],
-    env: dict[str, str],
-    task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    import subprocess
-
-    await trio.run_process(
-        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False, task_status=task_status
-    )
+    async with programs.conversation(dsn, "-v", f"largest={largest}") as psql:
+        await psql.send_all(_SCRIPT.encode())
+        answer = b""
+        while not answer.endswith(f"{_END}\n".encode()):
+            chunk = await psql.receive_some()
+            if not chunk:
+                raise ProgramFailed("psql failed while the tables were counted; see the server's log")
+            answer += chunk
+        first, *rest = answer.splitlines()[:-1]
+        moment = msgspec.json.decode(first, type=_Moment)
+        tables = [msgspec.json.decode(line, type=_Table) for line in rest]
+        tallies = {t.table: Tally(t.rows, t.exact, t.hash, t.newest, t.deleted) for t in tables}
+        yield moment.export, Counted(moment.at, moment.snapshot, tallies)

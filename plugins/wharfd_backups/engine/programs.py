@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,6 +77,27 @@ class Programs:
     async def value(self, dsn: str, statement: str) -> str:
         """Return the only value of the only row."""
         return (await self.rows(dsn, statement))[0][0]
+
+    @asynccontextmanager
+    async def conversation(self, dsn: str, *options: str) -> AsyncIterator[trio.abc.Stream]:
+        """Have a psql for the length of the block: it runs what it is sent, and answers unadorned."""
+        bare, env = self.environment(dsn)
+        command = [str(self.binaries.program("psql")), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
+        psql = await trio.lowlevel.open_process(
+            [*command, *options, "-d", bare],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=env,
+        )
+        assert psql.stdio is not None
+        try:
+            yield psql.stdio
+        finally:
+            psql.kill()
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(psql.stdio)
+                await psql.wait()
 
     async def confined(self, name: str, *arguments: str, cwd: Path | None = None) -> str:
         """Run a program that refuses root, as the server is run."""

@@ -20,6 +20,7 @@ import trio
 from wharfd import Packing, StorageError, WharfdError, pack
 
 from ..model.wal import Gap, Segment, header_fits, holes, is_history, is_segment, lsn_of
+from .awaiting import RECEIVER, Awaiting
 from .programs import ProgramFailed, Programs
 from .storehouse import Storehouse
 from .taking import at
@@ -30,6 +31,7 @@ _MAKE_SLOT = f"SELECT pg_create_physical_replication_slot('{SLOT}', true)"
 _DROP_SLOT = f"SELECT pg_drop_replication_slot('{SLOT}')"
 _SWITCH = "SELECT clock_timestamp(), pg_walfile_name(pg_switch_wal())"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_END_SECONDS = 2.0
 
 
 @dataclass
@@ -70,8 +72,10 @@ class Receiver:
         system: str,
         segment_bytes: int,
         log: structlog.stdlib.BoundLogger,
+        awaiting: Awaiting | None = None,
     ) -> None:
         self.state = LogState()
+        self.awaiting = awaiting
         self.incoming = incoming
         self._storehouse, self._programs, self._dsn, self._packing = storehouse, programs, dsn, packing
         self._system, self._segment_bytes, self._log = system, segment_bytes, log
@@ -90,6 +94,8 @@ class Receiver:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive_for_ever)
             nursery.start_soon(self._archive_for_ever, every_seconds)
+            if self.awaiting is not None:
+                nursery.start_soon(self.awaiting.run)
             task_status.started()
 
     async def _receive_for_ever(self) -> None:
@@ -104,6 +110,8 @@ class Receiver:
             except WharfdError as error:
                 why = str(error)
             self.state.receiving, self.state.reason = False, why
+            if self.awaiting is not None:
+                await self.awaiting.let_go("the receiver ended")
             pause = (
                 _FIRST_PAUSE
                 if trio.current_time() - began > _LONGEST_PAUSE
@@ -140,9 +148,10 @@ class Receiver:
             "-S",
             SLOT,
         ]
-        command += ["--synchronous", "--no-loop", "-w", "-d", bare]
+        command += ["--synchronous", "--status-interval=1", "--no-loop", "-w", "-d", bare]
+        env["PGAPPNAME"] = RECEIVER
         self.state.receiving = True
-        done = await trio.run_process(command, env=env, check=False, capture_stderr=True)
+        done = await trio.run_process(command, env=env, check=False, capture_stderr=True, deliver_cancel=_end)
         if done.returncode != 0:
             words = done.stderr.decode(errors="replace").strip().splitlines()
             raise ProgramFailed(f"pg_receivewal ended ({done.returncode}): {' · '.join(words[-2:])}")
@@ -234,6 +243,13 @@ class Receiver:
         async with self._turn:
             self.state.gaps = await trio.to_thread.run_sync(look)
         return self.state.gaps
+
+
+async def _end(receiver: trio.Process) -> None:
+    """End the receiver in order, or in any case: one that hangs hears nothing."""
+    receiver.terminate()
+    await trio.sleep(_END_SECONDS)
+    receiver.kill()
 
 
 def keep_log_file(

@@ -25,7 +25,7 @@ from wharfd_backups.restoring.restore import Source, restore
 IDENTITY, RECIPIENT = make_identity()
 SECRET = Secret(IDENTITY)
 PACKING = Packing((RECIPIENT,))
-_QUIET = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
+QUIET = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
 
 TABLES = """
 CREATE SCHEMA shop;
@@ -93,6 +93,13 @@ def sow(seed, folder):
     subprocess.run(["cp", "-a", "--reflink=auto", str(seed), str(folder / DATA)], check=True)
 
 
+async def until(condition):
+    """Wait until the condition holds: for what happens in other processes and tells nobody."""
+    with trio.fail_after(60):
+        while not condition():
+            await trio.sleep(0.01)
+
+
 class World:
     """A server, its programs, and places for its backups."""
 
@@ -116,12 +123,13 @@ class World:
         return await take(order, house or self.house, self.programs, dsn, hear=hear)
 
     @asynccontextmanager
-    async def receiving(self, every=1.0, kind=Receiver):
+    async def receiving(self, every=1.0, kind=Receiver, awaiting=None):
         dsn = self.server.dsn("backup" if kind is Receiver else "superuser")
         facts = await server_facts(self.programs, dsn)
         receiver = kind(
             self.house, self.programs, dsn, self.incoming, PACKING,
-            system=facts.system, segment_bytes=facts.segment_bytes, log=_QUIET,
+            system=facts.system, segment_bytes=facts.segment_bytes, log=QUIET,
+            awaiting=awaiting,
         )  # fmt: skip
         async with trio.open_nursery() as nursery:
             await nursery.start(receiver.run, every)
@@ -162,7 +170,7 @@ async def open_world(folder, seed=None):
         await trio.to_thread.run_sync(sow, seed, folder)
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
-            embedded = EmbeddedPostgres(folder / "state", bin_dir=None, log=_QUIET)
+            embedded = EmbeddedPostgres(folder / "state", bin_dir=None, log=QUIET)
             async with embedded.running(nursery) as server:
                 offered = EmbeddedServer(server)
                 yield World(offered, await programs_of(offered), folder)

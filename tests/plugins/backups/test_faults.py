@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from wharfd import Folder, Packing
+from wharfd_backups.engine.awaiting import Awaiting
 from wharfd_backups.engine.pushing import Pushed, switch_on
 from wharfd_backups.engine.receiving import Receiver
 from wharfd_backups.engine.storehouse import Storehouse
@@ -19,7 +20,7 @@ from wharfd_backups.model.targets import LATEST
 from wharfd_backups.mounting import sweep
 from wharfd_backups.restoring.drilling import verify_place
 
-from .conftest import IDENTITY, open_world
+from .conftest import IDENTITY, QUIET, open_world, until
 from .test_pieces import NAME, SIZE, log_file
 
 TAKER = Path(__file__).with_name("taker.py")
@@ -118,10 +119,12 @@ async def test_archiving_that_is_killed_at_any_step_is_done_by_the_next(tmp_path
 async def test_no_acknowledged_commit_is_lost_when_the_server_is_killed(world):
     """kill -9 of the server under load; its data folder is gone, the received log is not."""
     acknowledged = 0
-    async with world.receiving(every=1.0) as receiver:
+    awaiting = Awaiting(world.programs, world.server.dsn("superuser"), QUIET)
+    async with world.receiving(every=1.0, awaiting=awaiting) as receiver:
         await world.back_up()
         while not receiver.state.archived:
             await receiver.archive()
+        await until(lambda: awaiting.now)
         with trio.move_on_after(5):
             while True:
                 await world.sql("INSERT INTO shop.orders (paid_at) SELECT now() FROM generate_series(1, 10)")

@@ -56,7 +56,7 @@ async def test_what_is_late_failed_waiting_or_missing_is_said(daemon, tmp_path):
         gap = Gap("000000010000000000000005", "000000010000000000000005", 1)
         old = datetime.now(UTC).timestamp() - 400
         state = LogState(gaps=[gap], waiting=3, oldest_waiting_at=old, reason="No space left")
-        keeper_of(ctx).receiver = SimpleNamespace(state=state)
+        keeper_of(ctx).receiver = SimpleNamespace(state=state, awaiting=None)
         said = await messages(ctx)
         assert set(said) == {"backup_failed", "log_gap", "log_not_received", "log_waits", "key_only_here"}
         assert said["log_gap"][0].startswith("missing: 000000010000000000000005;")

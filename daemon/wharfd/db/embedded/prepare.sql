@@ -1,6 +1,10 @@
 -- Brings a server to where wharfd needs it: roles, database, rights, extension. Run at every start, as the
 -- superuser, through psql; a start that was cut short is finished by the next one.
 
+-- Commits waited for a receiver that is not there yet: whoever starts it says when they wait again.
+ALTER SYSTEM RESET synchronous_standby_names;
+SELECT pg_reload_conf() \g /dev/null
+
 SELECT format('CREATE ROLE %I LOGIN', role)
   FROM unnest(ARRAY['wharfd_owner', 'wharfd_app', 'wharfd_backup']) AS role
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) \gexec
