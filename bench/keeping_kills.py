@@ -72,7 +72,7 @@ async def one(folder: Path, wait: bool, seconds: float) -> tuple[int, int]:
         async with trio.open_nursery() as nursery:
             await nursery.start(receiver.run, 5.0)
             await take(order, bench.house, bench.programs, bench.server.dsn("backup"))
-            while awaiting is not None and not awaiting.now:
+            while awaiting is not None and not awaiting.now:  # noqa: ASYNC110 - it tells nobody
                 await trio.sleep(0.05)
             for _ in range(SESSIONS):
                 nursery.start_soon(commit_for_ever, bench, acknowledged)
