@@ -16,6 +16,7 @@ import random
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -80,7 +81,8 @@ async def one(folder: Path, wait: bool, seconds: float) -> tuple[int, int]:
             victims = processes_of(bench.server.data_dir, bench.incoming)
             random.shuffle(victims)
             for pid in victims:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             there = set(acknowledged)
             nursery.cancel_scope.cancel()  # or it would receive from the server that comes back
         source = bench.source(place=bench.first, incoming=bench.incoming)
