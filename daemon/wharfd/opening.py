@@ -85,7 +85,9 @@ async def opened_database(
             urls: dict[Role, str] = {"app": url, "owner": owner, "backup": owner, "superuser": owner}
             server: GivenServer | EmbeddedServer = GivenServer(urls, settings.bin_dir)
         else:
-            embedded = EmbeddedPostgres(state.path, bin_dir=settings.bin_dir, log=log)
+            embedded = EmbeddedPostgres(
+                state.path, bin_dir=settings.bin_dir, log=log, settings=settings.settings
+            )
             server = EmbeddedServer(await stack.enter_async_context(embedded.running(ground)))
             url, owner_url = server.dsn("app"), server.dsn("owner")
         pools = open_database(bridge, _pool_settings(core, url, owner_url))

@@ -113,8 +113,15 @@ class DatabaseSettings:
     statement_timeout: timedelta = option(timedelta(seconds=30), help="longest a statement may run")
     slow_query: timedelta = option(timedelta(milliseconds=200), help="statements above this are logged")
     pgbouncer: bool = option(False, help="the url leads to PgBouncer in transaction mode")
+    settings: dict[str, str] = option(
+        default_factory=dict,
+        help="settings of the embedded PostgreSQL, instead of ours",
+        example='{ shared_buffers = "1GB" }',
+    )
 
     def __post_init__(self) -> None:
+        if self.settings and self.url is not None:
+            raise ValueError("settings: are for the embedded PostgreSQL; set those of the server at url there")
         if self.pool_size < 3:
             raise ValueError("pool_size: must be at least 3: one to accept, one to work, one to answer")
 
