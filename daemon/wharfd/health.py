@@ -89,20 +89,25 @@ class HealthBoard:
         self._turn = trio.Lock()
         self._kept: HealthReport | None = None
         self._kept_at = 0.0
+        self._kept_for: Mapping[str, tuple[str, str]] = {}
         self.stopping = False
 
     async def report(self) -> HealthReport:
-        """Run every check at once, each in its own time; within a second the last report is given again."""
+        """Run every check at once, each in its own time; within a second the last report is given again.
+
+        Unless a plugin's state has changed since: what was said before it started is over.
+        """
         async with self._turn:
-            if self._kept is None or self._clock() - self._kept_at > _KEPT_SECONDS:
-                self._kept = await self._run()
-                self._kept_at = self._clock()
+            states = self._plugin_states()
+            old = self._clock() - self._kept_at > _KEPT_SECONDS
+            if self._kept is None or old or states != self._kept_for:
+                self._kept = await self._run(states)
+                self._kept_at, self._kept_for = self._clock(), states
         if self.stopping:
             return msgspec.structs.replace(self._kept, status="stopping", ready=False)
         return self._kept
 
-    async def _run(self) -> HealthReport:
-        states = self._plugin_states()
+    async def _run(self, states: Mapping[str, tuple[str, str]]) -> HealthReport:
         results: list[CheckResult | None] = [None] * len(self._checks)
 
         async def fill(position: int, bound: BoundCheck) -> None:

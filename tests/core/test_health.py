@@ -126,6 +126,18 @@ async def test_a_report_is_good_for_a_second_and_made_once_for_all_who_ask(autoj
     assert runs == 2
 
 
+async def test_a_report_from_before_a_plugin_started_is_not_kept(autojump_clock):
+    states, contexts = {}, {}
+    one = HealthBoard(
+        [bound(well, context=lambda: contexts.get("shop"))], plugin_states=lambda: dict(states), log=LOG
+    )
+    assert (await one.report()).troubles() == ["shop.probe is degraded: the plugin shop is not running"]
+    states["shop"], contexts["shop"] = ("running", ""), "ctx"
+    assert (await one.report()).status == "ok"
+    states["shop"] = ("restarting", "it crashed")
+    assert (await one.report()).status == "degraded"
+
+
 async def test_live_asks_nothing():
     async with serve_routes(checks=[bound(hang, critical=True)]) as api:
         answer = await api.get("/health/live", token=None)
