@@ -29,6 +29,24 @@ def test_the_state_folder_tells_the_configuration_of_its_daemon(state, config, c
     assert "no wharfd answers at http://127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_check_reads_the_configuration_of_the_daemon_it_stands_beside(state, config, capsys, monkeypatch):
+    monkeypatch.delenv("WHARFD_CONFIG", raising=False)
+    assert main(["--state-dir", str(state), "check"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"configuration: {config}\n")
+    assert "integrations" in said
+    config.write_text("[plugins.integrations]\nnonsense = 1\n")
+    assert main(["--state-dir", str(state), "check"]) == 78
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_check_says_that_it_read_no_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("WHARFD_CONFIG", raising=False)
+    assert main(["--state-dir", str(tmp_path), "check"]) == 0
+    said = capsys.readouterr().out
+    assert said == "configuration: none was named; everything has its default\nno plugin is enabled\n"
+
+
 def test_a_configuration_that_is_given_goes_before_it(state, tmp_path, capsys):
     given = tmp_path / "other.toml"
     given.write_text('[http]\nbind = "127.0.0.1:19"\n[plugins.integrations]\n')

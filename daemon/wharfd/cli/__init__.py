@@ -17,6 +17,7 @@ from .. import __version__
 from ..config.options import did_you_mean
 from ..declare import Command
 from ..errors import ConfigError, WharfdError
+from .arguments import config_of
 from .client import Client, ClientError
 from .output import complain
 
@@ -86,7 +87,7 @@ def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.Ar
     for command in commands.CORE:
         _add(subparsers, command)
     if not rest or rest[0] not in without_plugins:
-        for command in commands.of_plugins(commands.config_of(common)):
+        for command in commands.of_plugins(config_of(common)):
             _add(subparsers, command)
         _refuse_unknown(parser, rest, subparsers.choices)
     parser.set_defaults(root=parser)
