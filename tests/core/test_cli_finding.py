@@ -97,3 +97,11 @@ def test_a_path_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["plugin", "new", "loyalty", "--into", str(tmp_path / "file")]) == 1
     assert "Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", ["", "config", "plugin", "secrets", "retention"])
+def test_a_group_without_a_list_prints_its_help_when_it_stands_alone(tmp_path, capsys, group):
+    assert main([*group.split(), "--state-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"usage: wharfd {group}".rstrip())
+    assert said.err == ""

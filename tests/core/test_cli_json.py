@@ -53,6 +53,7 @@ LINES = {"orders results"}
 ELSEWHERE = {"run", "events tail"}
 # The words, the exit code, and what is learnt from the answer for the words that follow.
 CALLS = [
+    ("", 0), ("config", 0), ("plugin", 0), ("secrets", 0), ("retention", 0),
     ("check", 0), ("config example", 0), ("status", 0), ("top", 0), ("doctor", 1), ("bench validate", 1), ("completion bash", 0),
     ("plugins", 0), ("plugins list", 0), ("plugins resume nobody", 1), ("plugin new loyalty --into {place}", 0),
     ("migrate", 0), ("migrate --plan", 0), ("docs --check --root {root}", 0),
