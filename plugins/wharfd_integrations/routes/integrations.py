@@ -208,7 +208,7 @@ ROUTES = (
         returns=Page[Integration], summary="List integrations",
     ),
     Route(
-        method="GET", path=_OLD, handler=list_old, scope=_READ, query=IntegrationQuery,
+        method="GET", path=_OLD, kept=(_OLD,), handler=list_old, scope=_READ, query=IntegrationQuery,
         returns=list[Integration], summary="List integrations, as an array",
     ),
     Route(
