@@ -4,6 +4,7 @@ from contextlib import aclosing
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 import wharfd_alerts
 import wharfd_metrics
@@ -288,6 +289,21 @@ async def test_a_daemon_reports_itself_and_takes_leave(world):
         assert silent == {}
         await sampler.leave()
         assert (await sampling.reports(w.d.context("alerts")))[0] == {}
+
+
+async def test_a_daemon_takes_leave_for_the_one_that_died_on_its_state_folder(world):
+    async with world() as w:
+        ctx = w.d.context("alerts")
+        sampler = ctx.state["sampler"]
+        for node in ("dead-1", "elsewhere-1"):
+            await w.d.db.execute(NODE, node, 300.0, {"readings": []})
+        (ctx.state_dir / "node").write_text("dead-1")
+        with capture_logs() as logs:
+            await sampler.succeed()
+            await sampler.succeed()
+        assert [(one["event"], one["node"]) for one in logs] == [("daemon_before_died", "dead-1")]
+        assert list((await sampling.reports(ctx))[1]) == ["elsewhere-1"]
+        assert (ctx.state_dir / "node").read_text() == sampler.node
 
 
 async def test_a_plugin_that_is_quarantined_is_reported(world):
