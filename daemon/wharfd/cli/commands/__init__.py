@@ -12,6 +12,7 @@ from ...declare import Command
 from ..arguments import config_of
 from ..client import Client
 from . import (
+    audit,
     bench,
     configuration,
     daemon,
@@ -34,6 +35,7 @@ CORE: tuple[Command, ...] = (
     *schedules.COMMANDS,
     *work.COMMANDS,
     *secrets.COMMANDS,
+    *audit.COMMANDS,
     *doctor.COMMANDS,
     *bench.COMMANDS,
     *importing.COMMANDS,
