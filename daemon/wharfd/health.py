@@ -60,11 +60,19 @@ class HealthReport(msgspec.Struct, kw_only=True):
     plugins: list[PluginHealth]
 
     def troubles(self) -> list[str]:
-        """What is not as it should be, a sentence each."""
-        return [
-            f"{one.plugin}.{one.name} is {one.state}" + (f": {one.reason}" if one.reason else "")
+        """What is not as it should be, a sentence each; a plugin that does not run is told of once."""
+        down = {one.name for one in self.plugins if one.state != "running"}
+        plugins = [
+            (f"the plugin {one.name}", one.state, one.reason) for one in self.plugins if one.name in down
+        ]
+        checks = [
+            (f"{one.plugin}.{one.name}", one.state, one.reason)
             for one in self.checks
-            if one.state != "ok"
+            if one.state != "ok" and one.plugin not in down
+        ]
+        return [
+            f"{name} is {state}" + (f": {reason}" if reason else "")
+            for name, state, reason in [*plugins, *checks]
         ]
 
 
