@@ -62,7 +62,8 @@ def register_settings() -> type[Any] | None:
     """Say what may stand in `[plugins.<name>]`.
 
     Called: once, before the configuration is read into types.
-    May: return a frozen dataclass whose fields are made with `wharfd.option`.
+    May: return a frozen dataclass whose fields are made with `wharfd.option`; a method `remarks()` of it
+    returns sentences for `wharfd check` about what is allowed and perhaps not meant.
     Must not: read the environment or files; the core resolves `{env=…}`, `{file=…}`, `{credential=…}`.
     Returns: the class; an instance arrives as `settings` in later hooks and as `ctx.settings`.
     Example: `return Settings`

@@ -40,6 +40,22 @@ def test_check_reads_the_configuration_of_the_daemon_it_stands_beside(state, con
     assert "nonsense" in capsys.readouterr().err
 
 
+def test_check_remarks_on_what_is_allowed_and_perhaps_not_meant(tmp_path, capsys):
+    url, key, config = tmp_path / "url", tmp_path / "key", tmp_path / "wharfd.toml"
+    url.write_text("redis://127.0.0.1:6379/0")
+    url.chmod(0o644)
+    key.write_text("ab" * 32)
+    key.chmod(0o600)
+    config.write_text(
+        f'[redis]\nurl = {{ file = "{url}" }}\n[plugins.netbanx.sources.shop]\nkeys = [{{ file = "{key}" }}]\n'
+    )
+    assert main(["check", "--config", str(config), "--state-dir", str(tmp_path)]) == 0
+    opened, decoded = capsys.readouterr().err.splitlines()
+    assert opened.startswith("wharfd: remark: redis.url: file ")
+    assert opened.endswith(f"run `chmod 600 {url}`")
+    assert decoded.startswith("wharfd: remark: plugins.netbanx.sources.shop.keys[0]: the key looks like hex")
+
+
 def test_check_says_that_it_read_no_file(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("WHARFD_CONFIG", raising=False)
     assert main(["--state-dir", str(tmp_path), "check"]) == 0

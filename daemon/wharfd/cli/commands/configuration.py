@@ -8,7 +8,7 @@ import os
 from ...declare import Command
 from ..arguments import config_of
 from ..client import Client
-from ..output import Output
+from ..output import Output, complain
 
 
 def _configure_check(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,8 @@ def _check(arguments: argparse.Namespace, client: Client) -> int:
     ]
     output.line(f"configuration: {prepared.path or 'none was named; everything has its default'}")
     output.table(rows, ["plugin", "from", "state", "reason"], empty="no plugin is enabled")
+    for remark in prepared.configuration.remarks:
+        complain(f"remark: {remark}")
     return 1 if arguments.strict and any(row["state"] == "fail" for row in rows) else 0
 
 
