@@ -106,6 +106,11 @@ class Supervised:
         self._failures = 0
         self._resume.set()
 
+    def fail(self) -> None:
+        """Say that the plugin cannot run at all."""
+        self._move(State.FAILED)
+        self.ended.set()
+
     def stop(self) -> None:
         """End the plugin in good order."""
         self._stop.cancel()
@@ -261,8 +266,8 @@ class Supervisor:
             """It has no life to live."""
 
         broken = self.add(Life(name, origin, nothing, nothing))
-        broken.state, broken.last_error = State.FAILED, error
-        broken.ended.set()
+        broken.last_error = error
+        broken.fail()
 
     async def stop(self, name: str) -> None:
         """End a plugin in good order, and wait until it has."""

@@ -1,6 +1,7 @@
 """Rules evaluated by a real daemon: fire, wait, resolve, silence, broken rules, mail, heartbeat, own rules."""
 
 from contextlib import aclosing
+from types import ModuleType
 
 import pytest
 import trio
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 import wharfd_alerts
 import wharfd_metrics
 from wharfd import sql
-from wharfd_alerts import channels, sampling, upkeep
+from wharfd_alerts import channels, rules, sampling, upkeep
 
 from .conftest import HURRY
 
@@ -315,6 +316,20 @@ async def test_a_plugin_that_is_quarantined_is_reported(world):
         ] == ["mint quarantined"]
         wharfd_alerts.observe_plugin_state(ctx, "mint", "quarantined", "running")
         assert not [r for r in (await ctx.state["sampler"].measure()).readings if r.name == "plugin_down"]
+
+
+async def test_a_plugin_that_cannot_run_is_an_alert(daemon):
+    bad = ModuleType("plugin_bad")
+    exec(
+        "from wharfd import hookimpl\n@hookimpl\nasync def provision(ctx): raise RuntimeError('no key')",
+        bad.__dict__,
+    )
+    config = '[plugins.bad]\non_start_failure = "ignore"\n'
+    async with daemon(plugins={"bad": bad, "alerts": wharfd_alerts}, config=config) as d:
+        ctx = d.context("alerts")
+        await ctx.state["sampler"].report()
+        (found,) = await rules.find_plugins_down(ctx)
+        assert found.message == f"the plugin bad is failed on {ctx.state['sampler'].node}"
 
 
 class MailServer:
