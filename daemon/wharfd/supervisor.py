@@ -106,9 +106,9 @@ class Supervised:
         self._failures = 0
         self._resume.set()
 
-    def fail(self) -> None:
-        """Say that the plugin cannot run at all."""
-        self._move(State.FAILED)
+    def end(self, state: State) -> None:
+        """Say that the plugin does not run, and never will."""
+        self._move(state)
         self.ended.set()
 
     def stop(self) -> None:
@@ -267,7 +267,7 @@ class Supervisor:
 
         broken = self.add(Life(name, origin, nothing, nothing))
         broken.last_error = error
-        broken.fail()
+        broken.end(State.FAILED)
 
     async def stop(self, name: str) -> None:
         """End a plugin in good order, and wait until it has."""
@@ -276,7 +276,7 @@ class Supervisor:
 
     def remove(self, name: str) -> None:
         """Forget a plugin that has ended and shall not be there."""
-        del self.plugins[name]
+        self.plugins.pop(name).end(State.STOPPED)
 
     def observe(self, observer: Callable[[str, str, str], Any]) -> None:
         """Call `observer(plugin, old, new)` at each change of state."""
