@@ -63,9 +63,9 @@ class Sampler:
         task_status.started()
         while True:
             try:
-                await self.succeed()
                 await self.report()
-            except WharfdError as error:  # away, busy, too slow: the next time is soon
+                await self.succeed()
+            except (WharfdError, OSError) as error:  # away, busy, too slow, full: the next time is soon
                 self.ctx.log.warning("readings_not_reported", reason=str(error))
             await trio.sleep(EVERY_SECONDS)
 

@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_subparsers(self, **options: Any) -> Any:
         """Add what follows; one that is required gives help instead of wrong usage when it is left out."""
-        if options.pop("required", False):
+        if "dest" in options and options.pop("required", False):
             self._needed = options["dest"]
         return super().add_subparsers(**options)
 
