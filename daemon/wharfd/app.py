@@ -187,6 +187,7 @@ async def run(
             supervisor = Supervisor()
             async with open_machinery(bridge, db, core, state, node=node_name(core)) as machinery:
                 lives = PluginLives(machinery, registry)
+                lives.observe(supervisor)
                 lives.services.offer("core", DATABASE_SERVER, server)
                 rehearsal = DaemonRehearsal(bridge, prepared.configuration, registry, state)
                 lives.services.offer("core", REHEARSAL, rehearsal)

@@ -60,11 +60,19 @@ class HealthReport(msgspec.Struct, kw_only=True):
     plugins: list[PluginHealth]
 
     def troubles(self) -> list[str]:
-        """What is not as it should be, a sentence each."""
-        return [
-            f"{one.plugin}.{one.name} is {one.state}" + (f": {one.reason}" if one.reason else "")
+        """What is not as it should be, a sentence each; a plugin that does not run is told of once."""
+        down = {one.name for one in self.plugins if one.state != "running"}
+        plugins = [
+            (f"the plugin {one.name}", one.state, one.reason) for one in self.plugins if one.name in down
+        ]
+        checks = [
+            (f"{one.plugin}.{one.name}", one.state, one.reason)
             for one in self.checks
-            if one.state != "ok"
+            if one.state != "ok" and one.plugin not in down
+        ]
+        return [
+            f"{name} is {state}" + (f": {reason}" if reason else "")
+            for name, state, reason in [*plugins, *checks]
         ]
 
 
@@ -89,20 +97,25 @@ class HealthBoard:
         self._turn = trio.Lock()
         self._kept: HealthReport | None = None
         self._kept_at = 0.0
+        self._kept_for: Mapping[str, tuple[str, str]] = {}
         self.stopping = False
 
     async def report(self) -> HealthReport:
-        """Run every check at once, each in its own time; within a second the last report is given again."""
+        """Run every check at once, each in its own time; within a second the last report is given again.
+
+        Unless a plugin's state has changed since: what was said before it started is over.
+        """
         async with self._turn:
-            if self._kept is None or self._clock() - self._kept_at > _KEPT_SECONDS:
-                self._kept = await self._run()
-                self._kept_at = self._clock()
+            states = self._plugin_states()
+            old = self._clock() - self._kept_at > _KEPT_SECONDS
+            if self._kept is None or old or states != self._kept_for:
+                self._kept = await self._run(states)
+                self._kept_at, self._kept_for = self._clock(), states
         if self.stopping:
             return msgspec.structs.replace(self._kept, status="stopping", ready=False)
         return self._kept
 
-    async def _run(self) -> HealthReport:
-        states = self._plugin_states()
+    async def _run(self, states: Mapping[str, tuple[str, str]]) -> HealthReport:
         results: list[CheckResult | None] = [None] * len(self._checks)
 
         async def fill(position: int, bound: BoundCheck) -> None:

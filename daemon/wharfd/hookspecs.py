@@ -62,7 +62,8 @@ def register_settings() -> type[Any] | None:
     """Say what may stand in `[plugins.<name>]`.
 
     Called: once, before the configuration is read into types.
-    May: return a frozen dataclass whose fields are made with `wharfd.option`.
+    May: return a frozen dataclass whose fields are made with `wharfd.option`; a method `remarks()` of it
+    returns sentences for `wharfd check` about what is allowed and perhaps not meant.
     Must not: read the environment or files; the core resolves `{env=…}`, `{file=…}`, `{credential=…}`.
     Returns: the class; an instance arrives as `settings` in later hooks and as `ctx.settings`.
     Example: `return Settings`
@@ -272,7 +273,7 @@ async def cleanup(ctx: PluginContext[Any]) -> None:
     May: be called twice.
     Must not: count on `provision` having finished.
     Returns: nothing.
-    Example: `await ctx.state.close()`
+    Example: `if provider := ctx.state.pop("provider", None): await provider.aclose()`
     """
 
 
@@ -294,7 +295,7 @@ async def guard_migration(settings: Any, server: Any, state_dir: Path, pending: 
 
 @hookspec
 def observe_work_buried(ctx: PluginContext[Any], queue: str, key: str, reason: str) -> None:
-    """Hear that a piece of this plugin's work was given up.
+    """Hear that a piece of this plugin's work was given up; `queue` is `plugin.queue`.
 
     Called: after the row was marked buried.
     May: log, count, alert.
@@ -306,9 +307,9 @@ def observe_work_buried(ctx: PluginContext[Any], queue: str, key: str, reason: s
 
 @hookspec
 def observe_plugin_state(ctx: PluginContext[Any], plugin: str, old: str, new: str) -> None:
-    """Hear that some plugin changed state: starting, running, restarting, quarantined, stopped.
+    """Hear that some plugin changed state: starting, running, restarting, quarantined, failed, stopped.
 
-    Called: for every running plugin.
+    Called: on every running plugin; one that starts hears of those that are quarantined or failed already.
     May: log, count, alert.
     Must not: raise; what it raises is logged and dropped.
     Returns: nothing.

@@ -35,7 +35,7 @@ from .loading import PluginHost
 from .log import log_context
 from .machinery import Machinery
 from .registry import Registry
-from .supervisor import Life
+from .supervisor import Life, State, Supervisor
 from .work.jobs import queue_of
 from .work.queue import Queue
 
@@ -136,6 +136,37 @@ class PluginLives:
         self._neighbours = Neighbours(registry, self.contexts)
         self._draining: dict[str, trio.Event] = {}
         self._drained: dict[str, trio.Event] = {}
+
+    def observe(self, supervisor: Supervisor) -> None:
+        """Tell running plugins, from now on, which work was given up and how the others are.
+
+        One that starts is told of those that are down already.
+        """
+
+        def changed(plugin: str, old: str, new: str) -> None:
+            for name in list(self.contexts):
+                self._tell(name, "observe_plugin_state", plugin=plugin, old=old, new=new)
+            for other in supervisor.statuses() if new == State.RUNNING else ():
+                if other.state in (State.QUARANTINED, State.FAILED):
+                    was: dict[str, str] = {"old": State.WAITING, "new": other.state}
+                    self._tell(plugin, "observe_plugin_state", plugin=other.name, **was)
+
+        def buried(queue: str, key: str, reason: str) -> None:
+            name = queue.partition(".")[0]
+            self._tell(name, "observe_work_buried", queue=queue, key=key, reason=reason)
+
+        supervisor.observe(changed)
+        self.machinery.engine.buried = buried
+
+    def _tell(self, name: str, hook: str, **facts: str) -> None:
+        ctx = self.contexts.get(name)
+        if ctx is None:
+            return
+        try:
+            with log_context(plugin=name):
+                self.host.call(name, hook, ctx=ctx, **facts)
+        except Exception:
+            log.exception("observer_failed", plugin=name, hook=hook)
 
     def of(self, name: str, configuration: Configuration) -> Life:
         """Return the life of a plugin, for the supervisor."""

@@ -86,7 +86,7 @@ class PluginHost:
         caller = getattr(self._manager.hook, hook, None)
         return caller is not None and any(i.plugin_name == plugin for i in caller.get_hookimpls())
 
-    def call(self, plugin: str, hook: str, **arguments: Any) -> Any:
+    def call(self, plugin: str, hook: str, /, **arguments: Any) -> Any:
         """Call one hook of one plugin and return what it returns; None when it has no such hook.
 
         An async hook returns its coroutine, to be awaited by the caller.

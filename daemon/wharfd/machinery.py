@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +118,6 @@ async def open_machinery(
     state: StateFolder,
     *,
     node: str,
-    buried: Callable[[str, str, str], None] = lambda queue, key, reason: None,
 ) -> AsyncIterator[Machinery]:
     """Open everything that stands on a migrated database, for as long as the block runs.
 
@@ -137,7 +136,7 @@ async def open_machinery(
         ) -> None:
             await audit.record(tx, actor=actor, action=action, subject=subject, detail=detail)
 
-        engine = WorkEngine(db, node=node, buried=buried, audit=record)
+        engine = WorkEngine(db, node=node, audit=record)
         yield Machinery(
             node=node,
             host=settings.daemon.node or socket.gethostname(),

@@ -106,6 +106,11 @@ class Supervised:
         self._failures = 0
         self._resume.set()
 
+    def end(self, state: State) -> None:
+        """Say that the plugin does not run, and never will."""
+        self._move(state)
+        self.ended.set()
+
     def stop(self) -> None:
         """End the plugin in good order."""
         self._stop.cancel()
@@ -261,8 +266,8 @@ class Supervisor:
             """It has no life to live."""
 
         broken = self.add(Life(name, origin, nothing, nothing))
-        broken.state, broken.last_error = State.FAILED, error
-        broken.ended.set()
+        broken.last_error = error
+        broken.end(State.FAILED)
 
     async def stop(self, name: str) -> None:
         """End a plugin in good order, and wait until it has."""
@@ -271,7 +276,7 @@ class Supervisor:
 
     def remove(self, name: str) -> None:
         """Forget a plugin that has ended and shall not be there."""
-        del self.plugins[name]
+        self.plugins.pop(name).end(State.STOPPED)
 
     def observe(self, observer: Callable[[str, str, str], Any]) -> None:
         """Call `observer(plugin, old, new)` at each change of state."""

@@ -64,7 +64,8 @@ class Sampler:
         while True:
             try:
                 await self.report()
-            except WharfdError as error:  # away, busy, too slow: the next time is soon
+                await self.succeed()
+            except (WharfdError, OSError) as error:  # away, busy, too slow, full: the next time is soon
                 self.ctx.log.warning("readings_not_reported", reason=str(error))
             await trio.sleep(EVERY_SECONDS)
 
@@ -81,9 +82,25 @@ class Sampler:
                 self.ctx.metrics["reading"].labels(reading.name, reading.key).set(reading.value)
         return report
 
+    async def succeed(self) -> None:
+        """Take leave for the daemon that ran on this state folder before, if it died without doing so.
+
+        The folder has one owner at a time: whoever is noted in it and is not this daemon is gone.
+        """
+        note = self.ctx.state_dir / "node"
+        before = note.read_text(encoding="utf-8") if note.exists() else ""
+        if before == self.node:
+            return
+        if before and await self._leave(before):
+            self.ctx.log.warning("daemon_before_died", node=before)
+        note.write_text(self.node, encoding="utf-8")
+
     async def leave(self) -> None:
         """Say that this daemon stops on purpose."""
-        await self.ctx.db.execute(store.LEAVE, self.node)
+        await self._leave(self.node)
+
+    async def _leave(self, node: str) -> bool:
+        return node in {row["node"] for row in await self.ctx.db.fetch(store.LEAVE, node)}
 
     async def measure(self) -> Report:
         """Measure once."""

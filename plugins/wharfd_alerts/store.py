@@ -104,7 +104,10 @@ NODES = sql(
     """SELECT node, readings, extract(epoch FROM now() - at)::float8 AS age_seconds
     FROM alerts.nodes WHERE at > now() - interval '1 hour' ORDER BY node""",
 )
-LEAVE = sql("leave_node", "DELETE FROM alerts.nodes WHERE node = $1 OR at <= now() - interval '1 hour'")
+LEAVE = sql(
+    "leave_node",
+    "DELETE FROM alerts.nodes WHERE node = $1 OR at <= now() - interval '1 hour' RETURNING node",
+)
 ACTIVE_SILENCES = sql(
     "active_silences",
     "SELECT id, plugin, rule, key FROM alerts.silences WHERE ends_at > now() AND starts_at <= now()",

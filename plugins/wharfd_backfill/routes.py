@@ -81,11 +81,11 @@ def routes() -> list[Route]:
         ),
         Route(
             method="POST", path=f"{PATH}/progress", handler=progress, scope=write, body=NewProgress,
-            query=WhichJob, summary="Report about a job",
+            query=WhichJob, kept=(f"{PATH}/progress",), summary="Report about a job",
         ),
         Route(
             method="GET", path=f"{PATH}/status", handler=status, scope=read, query=WhichJobs,
-            summary="List jobs",
+            kept=(f"{PATH}/status",), summary="List jobs",
         ),
         Route(method="GET", path=PATH + "/{job_id}", handler=show, scope=read, summary="Show a job"),
     ]  # fmt: skip

@@ -256,8 +256,9 @@ def routes(settings: Settings) -> list[Route]:
     read, write = "feedback:read", "feedback:write"
     limit = Rate(settings.changes_per_minute)
 
-    def at(path: str) -> dict[str, Any]:
-        return {"path": f"{BASE}{path}", "aliases": (f"{OLD}{path}",)}
+    def at(path: str, *, kept: bool = True) -> dict[str, Any]:
+        paths = (f"{BASE}{path}", f"{OLD}{path}")
+        return {"path": paths[0], "aliases": paths[1:], "kept": paths if kept else ()}
 
     def change(path: str, handler: Any, body: Any, summary: str) -> Route:
         return Route(method="POST", **at(path), handler=handler, scope=write, body=body, rate=limit,
@@ -273,8 +274,8 @@ def routes(settings: Settings) -> list[Route]:
               summary="Comments on an insight"),
         Route(method="GET", **at("/user"), handler=list_of_user, scope=read, query=OfUser,
               summary="What a user said"),
-        Route(method="GET", **at("/flags"), handler=list_flags, scope="moderation:read", query=Flags,
-              summary="Flags for moderators"),
-        Route(method="POST", **at("/flags/{id}"), handler=moderate, scope="moderation:write", body=Decision,
-              summary="Decide about a flag"),
+        Route(method="GET", **at("/flags", kept=False), handler=list_flags,
+              scope="moderation:read", query=Flags, summary="Flags for moderators"),
+        Route(method="POST", **at("/flags/{id}", kept=False), handler=moderate,
+              scope="moderation:write", body=Decision, summary="Decide about a flag"),
     ]  # fmt: skip

@@ -283,7 +283,8 @@ def routes() -> list[Route]:
     read, write = "monitoring:read", "monitoring:write"
 
     def at(path: str) -> dict[str, Any]:
-        return {"path": f"{BASE}{path}", "aliases": (f"{OLD}{path}",)}
+        paths = (f"{BASE}{path}", f"{OLD}{path}")
+        return {"path": paths[0], "aliases": paths[1:], "kept": paths}
 
     return [
         Route(method="POST", **at("/metrics"), handler=record, scope=write, body=Point, idempotent=True,

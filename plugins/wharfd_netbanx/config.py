@@ -196,7 +196,7 @@ class Source:
         return [entry.value.reveal() for entry in self._entries()]
 
     def key_remarks(self) -> list[str]:
-        """Return what an operator should know about the keys as typed, for `wharfd check` and `doctor`."""
+        """Return what an operator should know about the keys as typed."""
         default = self.key_encoding or find_preset(self.scheme).key_encoding
         if self.scheme == "standard-webhooks":
             return []
@@ -266,6 +266,12 @@ class Settings:
                 if path in taken:
                     raise ValueError(f"sources: {path} belongs to both {taken[path]!r} and {name!r}")
                 taken[path] = name
+
+    def remarks(self) -> list[str]:
+        """Return what an operator should know about the keys of all sources."""
+        return [
+            f"sources.{name}.{one}" for name, source in self.sources.items() for one in source.key_remarks()
+        ]
 
     def verifier(self, source: Source, keys: list[Key], ca_bundle: bytes | None = None) -> Verifier:
         """Make the verifier of a source; without checking only when `signature_validation` is false."""

@@ -165,3 +165,35 @@ def test_sockets_are_kept_by_systemd_for_their_address_only():
             assert second.ingest[0].getsockname() == first.ingest[0].getsockname()
     assert given_up == ["ingest-of-an-older-address"]
     assert len(kept) == 2
+
+
+WATCHER = """
+@hookimpl
+def observe_plugin_state(ctx, plugin, old, new):
+    ctx.state.setdefault("states", []).append((plugin, str(new)))
+
+@hookimpl
+def observe_work_buried(ctx, queue, key, reason):
+    ctx.state.setdefault("buried", []).append((queue, reason))
+    raise RuntimeError("an observer that fails")
+"""
+
+
+async def test_observers_hear_what_became_of_others_and_of_their_work(daemon):
+    broken = "@hookimpl\ndef register_routes(settings): raise RuntimeError('no routes')"
+    giving_up = WORKER.replace(
+        'ctx.state.setdefault("greeted", []).append(args.name)', "raise Bury('no name')"
+    )
+    plugins = {
+        "early": plugin(BAD["provision"]),
+        "watcher": plugin(WATCHER + giving_up),
+        "late": plugin(BAD["provision"]),
+        "unsound": plugin(broken),
+    }
+    config = "".join(f'[plugins.{name}]\non_start_failure = "ignore"\n' for name in ("early", "late"))
+    async with daemon(plugins=plugins, config=config) as d:
+        assert (await d.post("/greet?name=ann")).status == 200
+        await d.drain("watcher.greet")
+        heard = d.context("watcher").state
+        assert {("early", "failed"), ("late", "failed"), ("unsound", "failed")} <= set(heard["states"])
+        assert heard["buried"] == [("watcher.greet", "no name")]

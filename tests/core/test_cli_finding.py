@@ -29,6 +29,40 @@ def test_the_state_folder_tells_the_configuration_of_its_daemon(state, config, c
     assert "no wharfd answers at http://127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_check_reads_the_configuration_of_the_daemon_it_stands_beside(state, config, capsys, monkeypatch):
+    monkeypatch.delenv("WHARFD_CONFIG", raising=False)
+    assert main(["--state-dir", str(state), "check"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"configuration: {config}\n")
+    assert "integrations" in said
+    config.write_text("[plugins.integrations]\nnonsense = 1\n")
+    assert main(["--state-dir", str(state), "check"]) == 78
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_check_remarks_on_what_is_allowed_and_perhaps_not_meant(tmp_path, capsys):
+    url, key, config = tmp_path / "url", tmp_path / "key", tmp_path / "wharfd.toml"
+    url.write_text("redis://127.0.0.1:6379/0")
+    url.chmod(0o644)
+    key.write_text("ab" * 32)
+    key.chmod(0o600)
+    config.write_text(
+        f'[redis]\nurl = {{ file = "{url}" }}\n[plugins.netbanx.sources.shop]\nkeys = [{{ file = "{key}" }}]\n'
+    )
+    assert main(["check", "--config", str(config), "--state-dir", str(tmp_path)]) == 0
+    opened, decoded = capsys.readouterr().err.splitlines()
+    assert opened.startswith("wharfd: remark: redis.url: file ")
+    assert opened.endswith(f"run `chmod 600 {url}`")
+    assert decoded.startswith("wharfd: remark: plugins.netbanx.sources.shop.keys[0]: the key looks like hex")
+
+
+def test_check_says_that_it_read_no_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("WHARFD_CONFIG", raising=False)
+    assert main(["--state-dir", str(tmp_path), "check"]) == 0
+    said = capsys.readouterr().out
+    assert said == "configuration: none was named; everything has its default\nno plugin is enabled\n"
+
+
 def test_a_configuration_that_is_given_goes_before_it(state, tmp_path, capsys):
     given = tmp_path / "other.toml"
     given.write_text('[http]\nbind = "127.0.0.1:19"\n[plugins.integrations]\n')
@@ -79,3 +113,11 @@ def test_a_path_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["plugin", "new", "loyalty", "--into", str(tmp_path / "file")]) == 1
     assert "Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", ["", "config", "plugin", "secrets", "retention"])
+def test_a_group_without_a_list_prints_its_help_when_it_stands_alone(tmp_path, capsys, group):
+    assert main([*group.split(), "--state-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"usage: wharfd {group}".rstrip())
+    assert said.err == ""

@@ -53,12 +53,14 @@ LINES = {"orders results"}
 ELSEWHERE = {"run", "events tail"}
 # The words, the exit code, and what is learnt from the answer for the words that follow.
 CALLS = [
+    ("", 0), ("config", 0), ("plugin", 0), ("secrets", 0), ("retention", 0),
     ("check", 0), ("config example", 0), ("status", 0), ("top", 0), ("doctor", 1), ("bench validate", 1), ("completion bash", 0),
     ("plugins", 0), ("plugins list", 0), ("plugins resume nobody", 1), ("plugin new loyalty --into {place}", 0),
     ("migrate", 0), ("migrate --plan", 0), ("docs --check --root {root}", 0),
     ("init --state-dir {place}/fresh", 0), ("import --from {place}", 0),
     ("schedules", 0), ("schedules list", 0, "schedule=0.name"), ("schedules run {schedule}", 0),
-    ("secrets new-key", 0), ("secrets rotate --dry-run", 0),
+    ("audit", 0), ("audit list --limit 1", 0), ("audit verify", 0),
+    ("audit verify --known 9:00", 1), ("secrets new-key", 0), ("secrets rotate --dry-run", 0),
     ("work", 0), ("work list", 0), ("work pause mint.intents", 0), ("work buried mint.intents", 0),
     ("work requeue mint.intents --all", 0),
     ("send payment-completed --count 1", 0), ("events", 0), ("events list", 0, "event=0.id"),

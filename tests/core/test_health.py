@@ -97,11 +97,17 @@ async def test_a_plugin_that_is_not_running_comes_before_its_checks():
     report = await board(bound(check, critical=True), states=states).report()
     assert (report.status, report.ready) == ("degraded", True)
     assert report.checks[0].reason == "the plugin shop is quarantined: 5 crashes in 10 minutes"
+    assert report.troubles() == ["the plugin shop is quarantined: 5 crashes in 10 minutes"]
     assert [(plugin.name, plugin.state) for plugin in report.plugins] == [
         ("other", "running"),
         ("shop", "quarantined"),
     ]
     assert asked == []
+
+
+async def test_a_plugin_without_checks_that_does_not_run_is_a_trouble_with_a_name():
+    report = await board(bound(well), states={"shop": ("running", ""), "hello": ("failed", "")}).report()
+    assert (report.status, report.troubles()) == ("degraded", ["the plugin hello is failed"])
 
 
 async def test_a_report_is_good_for_a_second_and_made_once_for_all_who_ask(autojump_clock):
@@ -124,6 +130,18 @@ async def test_a_report_is_good_for_a_second_and_made_once_for_all_who_ask(autoj
     await trio.sleep(0.2)
     await one.report()
     assert runs == 2
+
+
+async def test_a_report_from_before_a_plugin_started_is_not_kept(autojump_clock):
+    states, contexts = {}, {}
+    one = HealthBoard(
+        [bound(well, context=lambda: contexts.get("shop"))], plugin_states=lambda: dict(states), log=LOG
+    )
+    assert (await one.report()).troubles() == ["shop.probe is degraded: the plugin shop is not running"]
+    states["shop"], contexts["shop"] = ("running", ""), "ctx"
+    assert (await one.report()).status == "ok"
+    states["shop"] = ("restarting", "it crashed")
+    assert (await one.report()).status == "degraded"
 
 
 async def test_live_asks_nothing():

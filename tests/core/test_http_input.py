@@ -140,6 +140,33 @@ def test_wrong_parameters_are_named(query, errors):
     assert list(caught.value.errors) == [FieldError(name, message, "query") for name, message in errors]
 
 
+def test_a_parameter_nobody_knows_is_refused_with_those_that_are_known():
+    with pytest.raises(Invalid) as caught:
+        QueryDecoder(Query).decode(b"colour=red&pageSize=900&_=1732190000")
+    known = "is not known here; known are " + ", ".join(f.encode_name for f in msgspec.structs.fields(Query))
+    assert [(one.field, one.message) for one in caught.value.errors] == [
+        ("pageSize", "expected int <= 100"),
+        ("colour", known),
+    ]
+    assert QueryDecoder(Query).decode(b"color=red&_=1732190000") == Query(color=Color.RED)
+
+
+async def test_on_a_kept_path_callers_of_an_old_system_may_send_more():
+    route = Route(
+        method="GET", path="/api/v1/x", aliases=("/api/x",), kept=("/api/x",), handler=echo, scope="test:x",
+        query=Query,
+    )  # fmt: skip
+    async with serve_routes([route]) as api:
+        old, new = await api.get("/api/x?sort=up&sort=down"), await api.get("/api/v1/x?sort=up")
+    assert (old.status, new.status) == (200, 422)
+    assert new.json()["errors"][0]["field"] == "sort"
+
+
+def test_a_kept_path_is_one_of_the_routes_own():
+    with pytest.raises(ValueError, match="neither the path nor"):
+        Route(method="GET", path="/x", kept=("/y",), handler=echo, scope="test:x")
+
+
 async def test_a_query_of_any_text_never_breaks_the_server():
     async with serve_routes(
         [Route(method="GET", path="/x", handler=echo, scope="test:x", query=Query)]

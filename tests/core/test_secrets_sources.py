@@ -10,8 +10,8 @@ from wharfd.secrets import Secret, read_secret, resolve_secret
 from wharfd.secrets.sources import MAX_SECRET_BYTES
 
 
-def resolve(value, environ=None, credentials_dir=None, base_dir=None):
-    return resolve_secret(value, environ=environ or {}, credentials_dir=credentials_dir, base_dir=base_dir)
+def resolve(value, environ=None, credentials_dir=None):
+    return resolve_secret(value, environ=environ or {}, credentials_dir=credentials_dir)
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -24,7 +24,6 @@ def test_each_form_gives_the_secret(tmp_path):
     path = write(tmp_path / "pw", b"s3cret\n")
     assert resolve("s3cret") == Secret("s3cret")
     assert resolve({"file": str(path)}) == Secret("s3cret")
-    assert resolve({"file": "pw"}, base_dir=tmp_path) == Secret("s3cret")
     assert resolve({"env": "PW"}, environ={"PW": "s3cret"}) == Secret("s3cret")
     assert resolve({"credential": "pw"}, credentials_dir=tmp_path) == Secret("s3cret")
     assert resolve(Secret("s3cret")) == Secret("s3cret")

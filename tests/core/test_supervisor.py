@@ -199,3 +199,12 @@ async def test_state_changes_are_observed_and_observers_contained(autojump_clock
     await nursery.start(supervisor.add(Recorder(serve).life).supervise)
     assert seen == ["waiting>starting", "starting>running"]
     nursery.cancel_scope.cancel()
+
+
+async def test_observers_hear_of_a_plugin_that_cannot_run_and_that_it_is_gone():
+    supervisor, heard = Supervisor(), []
+    supervisor.observe(lambda *change: heard.append(change))
+    supervisor.add_broken("p", "test", "import failed")
+    supervisor.remove("p")
+    assert heard == [("p", "waiting", "failed"), ("p", "failed", "stopped")]
+    assert supervisor.statuses() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from ..db import Record
@@ -24,6 +25,14 @@ class Seal:
 
     def __str__(self) -> str:
         return f"{self.seq}:{self.hash.hex()}"
+
+    @classmethod
+    def read(cls, text: str) -> Seal:
+        """Return the seal that was written as `text`; raises `ValueError`."""
+        written = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text)
+        if written is None:
+            raise ValueError("is no head of the chain; one is a number, a colon and 64 hexadecimal digits")
+        return cls(int(written[1]), bytes.fromhex(written[2]))
 
 
 def hash_of_row(row: Record) -> bytes:

@@ -17,8 +17,9 @@ from .. import __version__
 from ..config.options import did_you_mean
 from ..declare import Command
 from ..errors import ConfigError, WharfdError
+from .arguments import config_of
 from .client import Client, ClientError
-from .output import complain
+from .output import Output, complain
 
 UNREACHABLE = 69  # EX_UNAVAILABLE
 
@@ -69,11 +70,27 @@ everywhere:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose help is the answer to a line that ends before the word it needs (`missing`)."""
+
+    _needed = ""
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add what follows; one that is required gives help instead of wrong usage when it is left out."""
+        if "dest" in options and options.pop("required", False):
+            self._needed = options["dest"]
+        return super().add_subparsers(**options)
+
+    def missing(self, parsed: argparse.Namespace) -> bool:
+        """Say whether the word that decides what to do was left out."""
+        return bool(self._needed) and getattr(parsed, self._needed) is None
+
+
 def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; plugins are imported for it only when no core command is asked for."""
     from . import commands
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wharfd",
         description="The back office of a commerce business in one daemon.",
         epilog=_EVERYWHERE,
@@ -81,15 +98,15 @@ def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.Ar
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"wharfd {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     without_plugins = {command.name for command in commands.CORE} - {"completion"} | {"--version"}
     for command in commands.CORE:
         _add(subparsers, command)
     if not rest or rest[0] not in without_plugins:
-        for command in commands.of_plugins(commands.config_of(common)):
+        for command in commands.of_plugins(config_of(common)):
             _add(subparsers, command)
         _refuse_unknown(parser, rest, subparsers.choices)
-    parser.set_defaults(root=parser)
+    parser.set_defaults(root=parser, execute=lambda parsed: _help(parser, parsed))
     return parser
 
 
@@ -114,13 +131,20 @@ def _add(subparsers: Any, command: Command) -> None:
         allow_abbrev=False,
     )
     command.configure(parser)
-    parser.set_defaults(execute=lambda parsed: _execute(command, parsed))
+    parser.set_defaults(execute=lambda parsed: _execute(command, parser, parsed))
 
 
-def _execute(command: Command, parsed: argparse.Namespace) -> int:
+def _execute(command: Command, parser: Parser, parsed: argparse.Namespace) -> int:
     from .commands import client_for
 
+    if parser.missing(parsed):
+        return _help(parser, parsed)
     return command.run(parsed, client_for(parsed))
+
+
+def _help(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
+    Output(as_json=parsed.json).document(parser.format_help(), "text")
+    return 0
 
 
 def default_state_dir() -> Path:

@@ -22,13 +22,17 @@ _RESERVED = tuple(f.name for f in dataclasses.fields(PluginSettings))
 
 @dataclass(frozen=True)
 class Configuration:
-    """What was read: the core's settings, and each plugin's table, not yet typed."""
+    """What was read: the core's settings, and each plugin's table, not yet typed.
+
+    `remarks` says what is allowed and perhaps not meant; a plugin's join when its table is typed.
+    """
 
     core: CoreSettings
     plugins: Mapping[str, PluginSettings]
     tables: Mapping[str, Mapping[str, Any]]
     environ: Mapping[str, str]
     problems: tuple[Problem, ...] = field(default=())
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def enabled(self) -> tuple[str, ...]:
@@ -76,13 +80,17 @@ def load_configuration(
         plugins[plugin] = reader.read(PluginSettings, mine, f"plugins.{plugin}") or PluginSettings()
         rest[plugin] = {key: value for key, value in table.items() if key not in _RESERVED}
     found = (*problems, *reader.problems)
-    return Configuration(core or CoreSettings(), plugins, rest, environ, found)
+    return Configuration(core or CoreSettings(), plugins, rest, environ, found, reader.remarks)
 
 
 def plugin_settings(configuration: Configuration, name: str, kind: type[S]) -> tuple[S | None, list[Problem]]:
     """Read a plugin's table into its settings class; return the settings or what is wrong."""
     reader = _reader(configuration.environ)
     settings = reader.read(kind, configuration.tables.get(name, {}), f"plugins.{name}")
+    own = getattr(settings, "remarks", None)
+    configuration.remarks.extend(reader.remarks)
+    if callable(own):
+        configuration.remarks.extend(f"plugins.{name}.{remark}" for remark in own())
     return settings, reader.problems
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from ..errors import Problem, SecretUnreadable
-from ..secrets import Secret, resolve_secret
+from ..secrets import Secret, read_secret
 from ..spans import read_span
 
 T = TypeVar("T")
@@ -61,10 +61,11 @@ def field_types(kind: Any) -> dict[str, Any]:
 
 
 class Reader:
-    """Reads one table after the other and remembers what was wrong where."""
+    """Reads one table after the other and remembers what was wrong where, and what is remarkable."""
 
     def __init__(self, environ: Mapping[str, str], credentials_dir: Path | None = None) -> None:
         self.problems: list[Problem] = []
+        self.remarks: list[str] = []
         self._environ = environ
         self._credentials_dir = credentials_dir
 
@@ -174,11 +175,13 @@ class Reader:
 
     def _resolve(self, kind: Any, value: Any, where: str) -> Any:
         try:
-            secret = resolve_secret(value, environ=self._environ, credentials_dir=self._credentials_dir)
+            reading = read_secret(value, environ=self._environ, credentials_dir=self._credentials_dir)
         except SecretUnreadable as error:
             self.problem(where, error.what, error.hint)
             return None
-        return secret if kind is Secret else kind(secret.reveal())
+        if reading.worry:
+            self.remarks.append(f"{where}: {reading.worry}")
+        return reading.secret if kind is Secret else kind(reading.secret.reveal())
 
     def _wrong(self, where: str, expected: str, value: Any) -> None:
         hint = "remove the quotes" if isinstance(value, str) and expected in _NAMES.values() else ""

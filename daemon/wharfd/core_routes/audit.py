@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..audit import AuditEntry, AuditFilter, Cursor
+from ..audit import AuditEntry, AuditFilter, Cursor, Seal
 from ..declare import Route
-from ..http import Page, Request, decode_cursor, encode_cursor
+from ..http import FieldError, Invalid, Page, Request, decode_cursor, encode_cursor
 from .sources import CoreSources
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AuditQuery(msgspec.Struct, kw_only=True):
@@ -20,8 +22,8 @@ class AuditQuery(msgspec.Struct, kw_only=True):
     actor: str | None = None
     action: str | None = None
     subject: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     cursor: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
 
@@ -45,10 +47,22 @@ async def list_entries(ctx: CoreSources, request: Request) -> Page[AuditEntry]:
     return Page(items=list(page.entries), next_cursor=following)
 
 
+class VerifyQuery(msgspec.Struct, kw_only=True):
+    """What must be in the chain: a head that was written down elsewhere, such as the log's `audit_sealed`."""
+
+    known: str | None = None
+
+
 async def verify(ctx: CoreSources, request: Request) -> dict[str, Any]:
-    """Walk the chain of hashes and name the first place where it does not hold."""
-    found = await ctx.audit.verify()
-    return {"holds": found.holds, **msgspec.to_builtins(found)}
+    """Walk the chain of hashes, name the first place where it does not hold, and tell its head."""
+    query: VerifyQuery = request.query
+    try:
+        found = await ctx.audit.verify(known=None if query.known is None else Seal.read(query.known))
+    except ValueError as error:
+        raise Invalid(FieldError("known", str(error), "query")) from None
+    head = await ctx.audit.head()
+    told = {"holds": found.holds, **msgspec.to_builtins(found)}
+    return {**told, "head": None if head is None else str(head)}
 
 
 ROUTES = [
@@ -60,5 +74,12 @@ ROUTES = [
         query=AuditQuery,
         returns=Page[AuditEntry],
     ),
-    Route(method="GET", path="/api/v1/audit/verify", handler=verify, scope="audit:read", timeout_seconds=300),
+    Route(
+        method="GET",
+        path="/api/v1/audit/verify",
+        handler=verify,
+        scope="audit:read",
+        query=VerifyQuery,
+        timeout_seconds=300,
+    ),
 ]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import trio
 
-from ..audit import AuditFilter, AuditPage, Cursor, Verification
+from ..audit import AuditFilter, AuditPage, Cursor, Seal, Verification
 from ..bench import Benches, Verdict
 from ..cache import Cache
 from ..clock import Clock
@@ -31,8 +31,12 @@ class AuditLog(Protocol):
         """The newest entries that match."""
         ...
 
-    async def verify(self) -> Verification:
-        """Whether the chain of hashes holds."""
+    async def verify(self, *, known: Seal | None = None) -> Verification:
+        """Whether the chain of hashes holds, and has this seal in it."""
+        ...
+
+    async def head(self) -> Seal | None:
+        """The newest seal."""
         ...
 
     async def record(

@@ -39,7 +39,9 @@ class Route:
     `house=True` is for what belongs to nobody in particular: a caller that sees one owner's rows gets a 404.
     `body` is a msgspec type (decoded and validated before the handler runs), `bytes`, or None; with
     `stream=True` the handler reads `request.stream()` itself in constant memory.
-    `query` is a msgspec Struct the query string is converted to. `returns` is documented in OpenAPI.
+    `query` is a msgspec Struct the query string is converted to. A parameter that it does not have is
+    refused, but not on the paths in `kept`: callers of an old system come there, and may send more.
+    `returns` is documented in OpenAPI.
 
     `page=True` is for people, not programs: the route stays out of OpenAPI. With `sign_in` a browser that
     comes without credentials is sent to that path (303, the way back in `next`) instead of getting a 401.
@@ -51,6 +53,7 @@ class Route:
     scope: str | None
     house: bool = False
     aliases: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     body: Any = None
     query: type[Any] | None = None
     returns: Any = None
@@ -74,6 +77,8 @@ class Route:
             self,
             f"scope {self.scope!r} is not area:verb",
         )
+        for path in self.kept:
+            check(path in self.paths, self, f"kept: {path!r} is neither the path nor one of the aliases")
         check(not self.house or self.scope is not None, self, f"{self.path}: house=True needs a scope")
         check(self.cache is None or self.method == "GET", self, f"{self.path}: only a GET can be cached")
         check(

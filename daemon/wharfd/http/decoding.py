@@ -77,10 +77,15 @@ class BodyDecoder:
 
 
 class QueryDecoder:
-    """Turns a query string into the Struct a route declares, or into a dict of text."""
+    """Turns a query string into the Struct a route declares, or into a dict of text.
 
-    def __init__(self, type_: type[Any] | None) -> None:
+    A parameter that the Struct does not have is refused: a mistyped filter would give everything. `lenient`
+    passes it over, and `_`, which browsers' scripts add against kept answers, is always passed over.
+    """
+
+    def __init__(self, type_: type[Any] | None, *, lenient: bool = False) -> None:
         self.type = type_
+        self._lenient = lenient
         self._fields: dict[str, bool] = {}
         if type_ is not None:
             for field in msgspec.structs.fields(type_):
@@ -94,17 +99,23 @@ class QueryDecoder:
         values: dict[str, Any] = {}
         errors: list[FieldError] = []
         for name, text in pairs:
-            if self._fields.get(name):
+            if name not in self._fields:
+                if not self._lenient and name != "_":
+                    errors.append(FieldError(name, f"is not known here; {self._known()}", "query"))
+            elif self._fields[name]:
                 values.setdefault(name, []).append(text)
             elif name in values:
                 errors.append(FieldError(name, "is given more than once", "query"))
-            elif text or name not in self._fields:
+            elif text:
                 values[name] = text
         if errors:
             raise Invalid(
                 *(*_limited(_problems(values, self.type, "", strict=False, where="query")), *errors)
             )
         return struct_of_text(values, self.type, where="query")
+
+    def _known(self) -> str:
+        return f"known are {', '.join(self._fields)}" if self._fields else "there are no parameters"
 
 
 def struct_of_text(values: Mapping[str, Any], type_: type[T], *, where: str = "body") -> T:

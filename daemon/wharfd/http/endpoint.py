@@ -58,7 +58,7 @@ class Endpoint:
         self.template = template
         self.open = bound.route.scope is None and not bound.signed_in
         self.body = BodyDecoder(bound.route.body)
-        self.query = QueryDecoder(bound.route.query)
+        self.query = QueryDecoder(bound.route.query, lenient=template in bound.route.kept)
         self.mount: IngestMount | None = None
 
     def check(self, identity: Identity) -> None:

@@ -33,13 +33,12 @@ def resolve_secret(
     *,
     environ: Mapping[str, str],
     credentials_dir: Path | None,
-    base_dir: Path | None = None,
 ) -> Secret:
     """Return the secret that a configuration value stands for.
 
     Raises `SecretUnreadable` with a sentence that names the file, variable or credential and the way out.
     """
-    return read_secret(value, environ=environ, credentials_dir=credentials_dir, base_dir=base_dir).secret
+    return read_secret(value, environ=environ, credentials_dir=credentials_dir).secret
 
 
 def read_secret(
@@ -47,12 +46,10 @@ def read_secret(
     *,
     environ: Mapping[str, str],
     credentials_dir: Path | None,
-    base_dir: Path | None = None,
 ) -> SecretReading:
     """Do what `resolve_secret` does, and say as well when others on the machine can read the file.
 
     That is a worry and not a refusal: container platforms mount secrets as 0444 in a folder of their own.
-    A relative file is looked up in `base_dir`, the folder of the configuration file.
     """
     if isinstance(value, Secret):
         return SecretReading(value)
@@ -64,7 +61,7 @@ def read_secret(
     if not isinstance(name, str) or not name or "\0" in name:
         raise SecretUnreadable(f"{kind!s}: expected a name", _FORMS)
     if kind == "file":
-        return _from_file(Path(name), base_dir)
+        return _from_file(Path(name))
     if kind == "env":
         return SecretReading(_from_environment(name, environ))
     if kind == "credential":
@@ -72,11 +69,9 @@ def read_secret(
     raise SecretUnreadable(f"{kind!s} is not a place a secret can come from", _FORMS)
 
 
-def _from_file(path: Path, base_dir: Path | None) -> SecretReading:
+def _from_file(path: Path) -> SecretReading:
     if not path.is_absolute():
-        if base_dir is None:
-            raise SecretUnreadable(f"file {str(path)!r} is relative", "write its whole path, from /")
-        path = base_dir / path
+        raise SecretUnreadable(f"file {str(path)!r} is relative", "write its whole path, from /")
     raw, mode = _read(path, f"file {str(path)!r}")
     worry = ""
     if mode & 0o077:

@@ -46,7 +46,7 @@ class WorkEngine:
         self.queues: dict[str, Queue] = {}
         self.wakeups = Wakeups(database, node)
         self.work = Work(database, self.wakeups, self.queues, audit)
-        self._buried = buried
+        self.buried = buried
         self._rates = Rates(database, self.queues.values) if keep_rates else None
         self._lookout = Lookout(database)
 
@@ -107,9 +107,9 @@ class WorkEngine:
                 runner.stop(stop_seconds)
 
     def _give_up(self, queue: str, key: str, reason: str) -> None:
-        if self._buried is None:
+        if self.buried is None:
             return
         try:
-            self._buried(queue, key, reason)
+            self.buried(queue, key, reason)
         except Exception:
             _log.exception("observer_failed", queue=queue, row=key)

@@ -19,8 +19,8 @@ Status = Literal["active", "inactive", "pending", "suspended"]
 Url = Annotated[str, Meta(min_length=8, max_length=2000)]
 
 
-class NewIntegration(Struct, kw_only=True, rename="camel"):
-    """An integration to make. Whatever is not known here is left alone: older callers send more."""
+class NewIntegration(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """An integration to make."""
 
     name: Name
     type: Type
@@ -34,13 +34,21 @@ class NewIntegration(Struct, kw_only=True, rename="camel"):
     signed_only: bool = False
 
 
-class Changes(Struct, kw_only=True, rename="camel"):
+class OldNewIntegration(NewIntegration, forbid_unknown_fields=False):
+    """An integration to make, from callers of the old system: what is not known here is passed over."""
+
+
+class Changes(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What to change; a field that is left out stays."""
 
     name: Name | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     config: dict[str, Any] | UnsetType | None = UNSET
     webhook_url: Url | UnsetType | None = UNSET
+
+
+class OldChanges(Changes, forbid_unknown_fields=False):
+    """What to change, from callers of the old system, who send the whole integration back."""
 
 
 class Rotation(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):

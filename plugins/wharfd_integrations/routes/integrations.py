@@ -34,7 +34,15 @@ from ..store.integration_rows import (
 from ..store.key_rows import count_keys_of, current_key, current_keys_of, get_key, keys_of_integration
 from .asking import checked, given, in_utc, owner_of
 from .integration_changes import held, no_integration, note, save, set_status, vet_url
-from .integration_shapes import Changes, Integration, IntegrationQuery, NewIntegration, shown
+from .integration_shapes import (
+    Changes,
+    Integration,
+    IntegrationQuery,
+    NewIntegration,
+    OldChanges,
+    OldNewIntegration,
+    shown,
+)
 from .keys import forget, record_key, revoke
 
 
@@ -198,26 +206,32 @@ _OLD, _NEW = "/api/integrations", "/api/v1/integrations"
 _READ, _WRITE = "integrations:read", "integrations:write"
 
 ROUTES = (
-    Route(
-        method="POST", path=_NEW, aliases=(_OLD,), handler=create_integration, scope=_WRITE,
-        body=NewIntegration, returns=Integration, status=201, rate=Rate(60, 60),
-        summary="Make an integration; its key and secrets are shown once",
+    *(
+        Route(
+            method="POST", path=path, handler=create_integration, scope=_WRITE, body=body,
+            returns=Integration, status=201, rate=Rate(60, 60),
+            summary="Make an integration; its key and secrets are shown once",
+        )
+        for path, body in ((_NEW, NewIntegration), (_OLD, OldNewIntegration))
     ),
     Route(
         method="GET", path=_NEW, handler=list_page, scope=_READ, query=IntegrationQuery,
         returns=Page[Integration], summary="List integrations",
     ),
     Route(
-        method="GET", path=_OLD, handler=list_old, scope=_READ, query=IntegrationQuery,
+        method="GET", path=_OLD, kept=(_OLD,), handler=list_old, scope=_READ, query=IntegrationQuery,
         returns=list[Integration], summary="List integrations, as an array",
     ),
     Route(
         method="GET", path=f"{_NEW}/{{id}}", aliases=(f"{_OLD}/{{id}}",), handler=show_integration,
         scope=_READ, returns=Integration, summary="Show an integration",
     ),
-    Route(
-        method="PUT", path=f"{_NEW}/{{id}}", aliases=(f"{_OLD}/{{id}}",), handler=change_integration,
-        scope=_WRITE, body=Changes, returns=Integration, summary="Change an integration",
+    *(
+        Route(
+            method="PUT", path=f"{path}/{{id}}", handler=change_integration, scope=_WRITE, body=body,
+            returns=Integration, summary="Change an integration",
+        )
+        for path, body in ((_NEW, Changes), (_OLD, OldChanges))
     ),
     Route(
         method="DELETE", path=f"{_NEW}/{{id}}", aliases=(f"{_OLD}/{{id}}",), handler=remove_integration,

@@ -127,7 +127,8 @@ def _shown(row: Record) -> Usage:
     )
 
 
-_OLD, _NEW = "/api/integrations/{id}/usage", "/api/v1/integrations/{id}/usage"
+_OLD, _OLDEST = "/api/integrations/{id}/usage", "/api/integrations/{id}/logs"
+_NEW = "/api/v1/integrations/{id}/usage"
 
 ROUTES = (
     Route(
@@ -135,7 +136,7 @@ ROUTES = (
         returns=Page[Usage], summary="Show the requests of an integration",
     ),
     Route(
-        method="GET", path=_OLD, aliases=("/api/integrations/{id}/logs",), handler=integration_usage_old,
+        method="GET", path=_OLD, aliases=(_OLDEST,), kept=(_OLD, _OLDEST), handler=integration_usage_old,
         scope="integrations:read", query=UsageQuery, returns=list[Usage],
         summary="Show the requests of an integration, as an array",
     ),

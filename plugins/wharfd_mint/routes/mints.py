@@ -37,13 +37,13 @@ class Wanted(msgspec.Struct, kw_only=True):
     cursor: str | None = None
 
 
-class Reason(msgspec.Struct):
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
     """Why."""
 
     reason: Text = "held by hand"
 
 
-class Spoken(msgspec.Struct):
+class Spoken(msgspec.Struct, forbid_unknown_fields=True):
     """A transaction that a person has looked at."""
 
     txHash: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{64}$")]

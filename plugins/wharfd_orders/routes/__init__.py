@@ -34,7 +34,10 @@ def routes(settings: Settings) -> list[Route]:
             stream=True, max_body_bytes=settings.max_upload_bytes, timeout_seconds=_UPLOAD_SECONDS,
             status=201,
         ),
-        route("GET", "", reading.list_batches, read, "List batches", query=reading.ListQuery),
+        route(
+            "GET", "", reading.list_batches, read, "List batches", query=reading.ListQuery,
+            kept=("/api/bulk-orders",),
+        ),
         route("GET", "/limits", reading.show_limits, read, "What an upload may be"),
         route(
             "GET", "/template", files.download_template, read, "An example file", query=files.TemplateQuery

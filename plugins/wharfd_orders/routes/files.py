@@ -15,14 +15,14 @@ from .reading import batch_of
 _TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 
-class FileQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class FileQuery(msgspec.Struct, kw_only=True):
     """Which results, as which kind of file."""
 
     which: Literal["all", "succeeded", "failed", "unprocessed", "duplicates"] = "all"
     format: Literal["jsonl", "csv"] = "jsonl"
 
 
-class TemplateQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class TemplateQuery(msgspec.Struct, kw_only=True):
     """Which kind of template."""
 
     format: Literal["jsonl", "csv", "json"] = "csv"

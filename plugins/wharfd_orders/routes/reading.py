@@ -32,14 +32,14 @@ _SHOWN_RESULTS = 100
 _PROGRESS_SECONDS = 0.5
 
 
-class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ListQuery(msgspec.Struct, kw_only=True):
     """How to page a list."""
 
     limit: int = 50
     cursor: str | None = None
 
 
-class OrdersQuery(ListQuery, kw_only=True, forbid_unknown_fields=True):
+class OrdersQuery(ListQuery, kw_only=True):
     """How to look for orders in the ledger."""
 
     account: str | None = None
@@ -47,7 +47,7 @@ class OrdersQuery(ListQuery, kw_only=True, forbid_unknown_fields=True):
     owner: str | None = None
 
 
-class ItemsQuery(ListQuery, kw_only=True, forbid_unknown_fields=True):
+class ItemsQuery(ListQuery, kw_only=True):
     """Which results of a batch."""
 
     which: Literal["all", "succeeded", "failed", "unprocessed", "duplicates"] = "all"

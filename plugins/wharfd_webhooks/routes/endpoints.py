@@ -47,7 +47,8 @@ class EndpointQuery(msgspec.Struct, kw_only=True):
 
 def both(path: str) -> dict[str, Any]:
     """Return the path of the old systems and its twin under /api/v1."""
-    return {"path": f"/api/webhooks{path}", "aliases": (f"/api/v1/webhooks{path}",)}
+    old = f"/api/webhooks{path}"
+    return {"path": old, "aliases": (f"/api/v1/webhooks{path}",), "kept": (old,)}
 
 
 def routes(settings: Settings) -> list[Route]:

@@ -1,14 +1,16 @@
 """Rules evaluated by a real daemon: fire, wait, resolve, silence, broken rules, mail, heartbeat, own rules."""
 
 from contextlib import aclosing
+from types import ModuleType
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 import wharfd_alerts
 import wharfd_metrics
 from wharfd import sql
-from wharfd_alerts import channels, sampling, upkeep
+from wharfd_alerts import channels, rules, sampling, upkeep
 
 from .conftest import HURRY
 
@@ -290,6 +292,21 @@ async def test_a_daemon_reports_itself_and_takes_leave(world):
         assert (await sampling.reports(w.d.context("alerts")))[0] == {}
 
 
+async def test_a_daemon_takes_leave_for_the_one_that_died_on_its_state_folder(world):
+    async with world() as w:
+        ctx = w.d.context("alerts")
+        sampler = ctx.state["sampler"]
+        for node in ("dead-1", "elsewhere-1"):
+            await w.d.db.execute(NODE, node, 300.0, {"readings": []})
+        (ctx.state_dir / "node").write_text("dead-1")
+        with capture_logs() as logs:
+            await sampler.succeed()
+            await sampler.succeed()
+        assert [(one["event"], one["node"]) for one in logs] == [("daemon_before_died", "dead-1")]
+        assert list((await sampling.reports(ctx))[1]) == ["elsewhere-1"]
+        assert (ctx.state_dir / "node").read_text() == sampler.node
+
+
 async def test_a_plugin_that_is_quarantined_is_reported(world):
     async with world() as w:
         ctx = w.d.context("alerts")
@@ -299,6 +316,20 @@ async def test_a_plugin_that_is_quarantined_is_reported(world):
         ] == ["mint quarantined"]
         wharfd_alerts.observe_plugin_state(ctx, "mint", "quarantined", "running")
         assert not [r for r in (await ctx.state["sampler"].measure()).readings if r.name == "plugin_down"]
+
+
+async def test_a_plugin_that_cannot_run_is_an_alert(daemon):
+    bad = ModuleType("plugin_bad")
+    exec(
+        "from wharfd import hookimpl\n@hookimpl\nasync def provision(ctx): raise RuntimeError('no key')",
+        bad.__dict__,
+    )
+    config = '[plugins.bad]\non_start_failure = "ignore"\n'
+    async with daemon(plugins={"bad": bad, "alerts": wharfd_alerts}, config=config) as d:
+        ctx = d.context("alerts")
+        await ctx.state["sampler"].report()
+        (found,) = await rules.find_plugins_down(ctx)
+        assert found.message == f"the plugin bad is failed on {ctx.state['sampler'].node}"
 
 
 class MailServer:

@@ -230,6 +230,17 @@ async def test_changing_an_integration_keeps_what_is_left_out(node, db):
         assert (await actions(db))[-2:] == ["key.revoked", "integration.deleted"]
 
 
+async def test_what_nobody_knows_is_refused_but_not_from_callers_of_the_old_system(node):
+    async with node() as n:
+        body = {"name": "Shop", "type": "custom", "webhookURL": "https://hooks.example/in"}
+        for method, path in (("POST", ""), ("PUT", f"/{(await n.make_integration())['id']}")):
+            new = await n.api.request(method, f"/api/v1/integrations{path}", json=body)
+            assert (new.status, "webhookURL" in [one["field"] for one in new.json()["errors"]]) == (422, True)
+            whole = body if method == "POST" else {**body, "userId": "7", "usageCount": 3}
+            old = await n.api.request(method, f"/api/integrations{path}", json=whole)
+            assert old.status in (200, 201), old.body
+
+
 async def test_new_credentials_replace_or_overlap(node):
     async with node() as n:
         made = await n.make_integration(scopes=["keys:read"], webhookUrl="https://hooks.example/in")

@@ -132,4 +132,6 @@ def test_checking_can_be_switched_off_in_writing_only():
 
 def test_remarks_on_keys_reach_the_operator():
     settings, _ = source(f'keys = ["{"ab" * 32}"]')
-    assert "may already be decoded" in settings.sources["s"].key_remarks()[0]
+    (said,) = settings.remarks()
+    assert said.startswith("sources.s.keys[0]: ")
+    assert "may already be decoded" in said

@@ -9,9 +9,10 @@ from pathlib import Path
 import tomli
 
 from ...declare import Command
-from ...state import known_config
+from ..arguments import config_of
 from ..client import Client
 from . import (
+    audit,
     bench,
     configuration,
     daemon,
@@ -34,17 +35,13 @@ CORE: tuple[Command, ...] = (
     *schedules.COMMANDS,
     *work.COMMANDS,
     *secrets.COMMANDS,
+    *audit.COMMANDS,
     *doctor.COMMANDS,
     *bench.COMMANDS,
     *importing.COMMANDS,
     *terminal.COMMANDS,
     *documentation.COMMANDS,
 )
-
-
-def config_of(parsed: argparse.Namespace) -> Path | None:
-    """Return the configuration to look into: the given one, else that of the daemon of this state folder."""
-    return parsed.config or known_config(parsed.state_dir)
 
 
 def client_for(parsed: argparse.Namespace) -> Client:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...declare import Command
 from ...errors import StateFolderError, WharfdError
+from ..arguments import config_of
 from ..client import Client
 from ..output import Output
 
@@ -73,7 +74,7 @@ def _here(arguments: argparse.Namespace, plan: Plan, heard: Callable[[Progress],
     """Measure with the database of the configuration; raises `StateFolderError` when a daemon has it."""
     from ...app import bench_and_stop, prepare
 
-    return bench_and_stop(prepare(arguments.config, arguments.state_dir, os.environ), plan, heard)
+    return bench_and_stop(prepare(config_of(arguments), arguments.state_dir, os.environ), plan, heard)
 
 
 def _by_the_daemon(client: Client, plan: Plan, heard: Callable[[Progress], None]) -> Report:

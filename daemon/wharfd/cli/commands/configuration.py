@@ -6,8 +6,9 @@ import argparse
 import os
 
 from ...declare import Command
+from ..arguments import config_of
 from ..client import Client
-from ..output import Output
+from ..output import Output, complain
 
 
 def _configure_check(parser: argparse.ArgumentParser) -> None:
@@ -17,15 +18,16 @@ def _configure_check(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: argparse.Namespace, client: Client) -> int:
     from ...app import prepare
 
-    prepared = prepare(arguments.config, arguments.state_dir, os.environ)
+    prepared = prepare(config_of(arguments), arguments.state_dir, os.environ)
     output = Output(as_json=arguments.json)
     rows = [
         {"plugin": p.name, "from": p.origin, "state": "fail" if p.broken else "ok", "reason": p.error}
         for p in prepared.registry.host.plugins.values()
     ]
-    output.table(
-        rows, ["plugin", "from", "state", "reason"], empty="the configuration is good; no plugin is enabled"
-    )
+    output.line(f"configuration: {prepared.path or 'none was named; everything has its default'}")
+    output.table(rows, ["plugin", "from", "state", "reason"], empty="no plugin is enabled")
+    for remark in prepared.configuration.remarks:
+        complain(f"remark: {remark}")
     return 1 if arguments.strict and any(row["state"] == "fail" for row in rows) else 0
 
 

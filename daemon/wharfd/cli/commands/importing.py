@@ -11,6 +11,7 @@ import trio
 
 from ...declare import Command
 from ...errors import WharfdError
+from ..arguments import config_of
 from ..client import Client
 from ..output import Output
 
@@ -61,7 +62,7 @@ def _import(arguments: argparse.Namespace, client: Client) -> int:
         anew=arguments.anew,
         compare=not arguments.no_compare,
     )
-    prepared = prepare(arguments.config, arguments.state_dir, os.environ)
+    prepared = prepare(config_of(arguments), arguments.state_dir, os.environ)
     report = _watched(prepared, wish, quiet=arguments.json or not sys.stderr.isatty())
     output = Output(as_json=arguments.json)
     if arguments.json:
