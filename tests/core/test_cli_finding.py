@@ -75,6 +75,21 @@ def test_a_command_that_is_not_there_is_a_sentence_with_a_way_out(state, capsys,
     assert hint in said
 
 
+def test_a_command_is_there_without_the_secrets_that_only_the_daemon_was_handed(tmp_path, capsys):
+    config = tmp_path / "wharfd.toml"
+    config.write_text(
+        '[http]\nbind = "127.0.0.1:9"\n[plugins.backups]\nidentity = { credential = "identity" }\n'
+    )
+    told = ["--config", str(config), "--state-dir", str(tmp_path / "state")]
+    assert main([*told, "backup", "list"]) == 69
+    assert "no wharfd answers" in capsys.readouterr().err
+    assert main([*told, "backup", "restore", "--into", str(tmp_path / "back")]) == 1
+    said = capsys.readouterr().err
+    assert "wharfd was started without credentials" in said
+    assert "or give the file with --identity" in said
+    assert not (tmp_path / "back").exists()
+
+
 def test_a_path_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["plugin", "new", "loyalty", "--into", str(tmp_path / "file")]) == 1

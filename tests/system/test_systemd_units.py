@@ -74,7 +74,7 @@ def test_the_check_would_find_a_typing_error(machine):
 
 
 @needs("systemd-analyze")
-@pytest.mark.parametrize("drop_in", ["master-key.conf", "notify-reload.conf"])
+@pytest.mark.parametrize("drop_in", ["backups.conf", "master-key.conf", "notify-reload.conf"])
 def test_the_drop_ins_verify(machine, drop_in):
     version = int(re.search(r"systemd (\d+)", run("systemd-analyze", "--version").stdout)[1])
     if drop_in == "notify-reload.conf" and version < 253:

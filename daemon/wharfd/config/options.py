@@ -63,8 +63,11 @@ def field_types(kind: Any) -> dict[str, Any]:
 class Reader:
     """Reads one table after the other and remembers what was wrong where."""
 
-    def __init__(self, environ: Mapping[str, str], credentials_dir: Path | None = None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], credentials_dir: Path | None = None, *, secrets_later: bool = False
+    ) -> None:
         self.problems: list[Problem] = []
+        self._secrets_later = secrets_later
         self._environ = environ
         self._credentials_dir = credentials_dir
 
@@ -97,7 +100,7 @@ class Reader:
             return None
         try:
             return kind(**values)
-        except ValueError as error:
+        except (ValueError, SecretUnreadable) as error:
             name, _, message = str(error).partition(": ")
             known = name.split(".")[0].split("[")[0] in fields
             self.problem(f"{where}.{name}" if known else where, message if known else str(error))
@@ -176,6 +179,8 @@ class Reader:
         try:
             secret = resolve_secret(value, environ=self._environ, credentials_dir=self._credentials_dir)
         except SecretUnreadable as error:
+            if self._secrets_later and kind is Secret:
+                return Secret.unread(error)
             self.problem(where, error.what, error.hint)
             return None
         return secret if kind is Secret else kind(secret.reveal())

@@ -98,7 +98,10 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> Secret:
 def _from_credential(name: str, folder: Path | None) -> Secret:
     if "/" in name or name in (".", ".."):
         raise SecretUnreadable(f"credential {name!r} is not a plain name", "write the name without a folder")
-    way_out = f"add LoadCredential={name}:/path/to/file to the unit, or use {{ file = … }}"
+    way_out = (
+        f"add LoadCredential={name}:/path/to/file to the unit, or use {{ file = … }}; for a command on a "
+        "terminal, CREDENTIALS_DIRECTORY names the folder of such files"
+    )
     if folder is None:
         raise SecretUnreadable(f"credential {name!r}: wharfd was started without credentials", way_out)
     path = folder / name
