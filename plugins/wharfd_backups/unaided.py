@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ async def carry_out(settings: Settings, arguments: argparse.Namespace, output: O
     )
     if arguments.second and storehouse.second is None:
         raise WharfdError("no second place is configured")
-    confinement = await choose_confinement()
+    confinement = await choose_confinement(owner_of(arguments.state_dir))
     programs = Programs(await find_binaries(arguments.bin_dir, confinement), confinement)
     source = Source(
         storehouse=storehouse,
@@ -81,6 +82,13 @@ async def carry_out(settings: Settings, arguments: argparse.Namespace, output: O
     finally:
         await restored.scratch.stop()
     return 1 if any(check.outcome == "failed" for check in checks) else 0
+
+
+def owner_of(state_dir: Path) -> str | None:
+    """Return as whom root restores: the user of the daemon, who could not read files of root's."""
+    if os.geteuid() != 0 or not state_dir.exists() or state_dir.stat().st_uid == 0:
+        return None
+    return state_dir.owner()
 
 
 async def _check(restored: Restored, programs: Programs, *, everything: bool, output: Output) -> list[Check]:
@@ -128,6 +136,10 @@ def _target(arguments: argparse.Namespace) -> Target:
 
 def _identity(settings: Settings, given: Path | None, state_dir: Path) -> Secret | None:
     if given is None and settings.identity is not None:
+        try:
+            settings.identity.reveal()
+        except WharfdError as error:
+            raise WharfdError(f"{error}; or give the file with --identity") from None
         return settings.identity
     path = given or state_dir / "identity.txt"
     try:

@@ -154,9 +154,11 @@ async def prune(ctx: Context, keeper: upkeep.Keeper) -> list[str]:
     now = await store.now(ctx.db)
 
     def remove() -> list[str]:
-        entries, wrong = keeper.storehouse.entries()
-        if wrong:
+        # After the first place was lost, the second has backups that it alone knows of.
+        found = [keeper.storehouse.entries(place) for place in keeper.storehouse.places]
+        if any(wrong for _, wrong in found):
             return []  # an entry that cannot be read might be the one that matters
+        entries = list({entry.id: entry for some, _ in found for entry in some}.values())
         keep = kept(entries, keeper.settings.keep, now)
         gone = [entry for entry in entries if entry.id not in keep]
         for entry in gone:
@@ -171,7 +173,12 @@ async def prune(ctx: Context, keeper: upkeep.Keeper) -> list[str]:
 
 
 def _prune_log(storehouse: Storehouse, entries: list[Entry], system: str) -> None:
-    names = [name for name in storehouse.log_files(system) if is_segment(name)]
+    names = {
+        name
+        for place in storehouse.places
+        for name in storehouse.log_files(system, place)
+        if is_segment(name)
+    }
     storehouse.drop_log(system, unneeded(names, first_needed(entries, system)))
 
 

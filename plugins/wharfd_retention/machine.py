@@ -63,8 +63,8 @@ async def advance(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
         try:
             await steps[before](machine, unit, policy, shape)
         except KeptBack:
-            if unit.part and await tables.is_half_out(machine.db, unit.source, unit.part):
-                await tables.attach(machine.db, unit.source, unit.part)  # what stays is to be seen
+            if unit.part and before != "detached":  # what stays is to be seen; it may be out, or half out,
+                await tables.attach(machine.db, unit.source, unit.part)  # when a kill came before its note
             raise
         machine.hear(f"after_{before}")
         found = await store.get(machine.db, unit.id)

@@ -34,7 +34,8 @@ async def put_back(
             raise NotFound(f"there is no month {unit_id[:80]!r}; wharfd archive list names them")
         if unit.state == "dropped" or not await tables.exists(ctx.db.owner, unit.part):
             raise Conflict(f"{unit.part} is dropped; wharfd archive restore {unit.id} reads its archive")
-        if unit.state != "detached" and unit.stays_until is None:
+        there = await tables.is_attached(ctx.db.owner, unit.source, unit.part)
+        if there and unit.state != "detached" and unit.stays_until is None:
             raise Conflict(f"{unit.part} is in its table: it is {unit.state}")
         now, _ = await store.clock(ctx.db)
         stays_until = until or now + STAYS_FOR

@@ -186,11 +186,6 @@ async def _detach_once(db: Queries, parent: str, part: str) -> None:
     await db.execute(_named("detach", text), timeout=_DETACH_SECONDS)
 
 
-async def is_half_out(db: Queries, parent: str, part: str) -> bool:
-    """Tell whether a detach of a month was cut short: then its rows are seen by nobody."""
-    return bool(await db.fetchval(_PENDING, quoted(part), quoted(parent)))
-
-
 async def is_attached(db: Queries, parent: str, part: str) -> bool:
     """Tell whether a month is in its table, and all of it."""
     return await db.fetchval(_PENDING, quoted(part), quoted(parent)) is False

@@ -1,6 +1,7 @@
 """Which daemon and which configuration a command is for when the line does not say."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,44 @@ def test_a_command_that_is_not_there_is_a_sentence_with_a_way_out(state, capsys,
     said = capsys.readouterr().err
     assert f"there is no command {word!r}; " in said
     assert hint in said
+
+
+def test_a_command_is_there_without_the_secrets_that_only_the_daemon_was_handed(tmp_path, capsys):
+    config = tmp_path / "wharfd.toml"
+    config.write_text(
+        '[http]\nbind = "127.0.0.1:9"\n[plugins.backups]\nidentity = { credential = "identity" }\n'
+    )
+    told = ["--config", str(config), "--state-dir", str(tmp_path / "state")]
+    assert main([*told, "backup", "list"]) == 69
+    assert "no wharfd answers" in capsys.readouterr().err
+    assert main([*told, "backup", "restore", "--into", str(tmp_path / "back")]) == 1
+    said = capsys.readouterr().err
+    assert "wharfd was started without credentials" in said
+    assert "or give the file with --identity" in said
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_check_beside_the_daemon_passes_what_only_the_daemon_can_read(tmp_path, capsys, monkeypatch):
+    """Systemd 252 hides credentials from ExecReload=: no reload would ever be let through."""
+
+    def hidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    config = tmp_path / "wharfd.toml"
+    good = '[secrets]\nkey = { credential = "k" }\n[plugins.backups]\nidentity = { credential = "k" }\n'
+    config.write_text(good)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    monkeypatch.setattr(Path, "exists", hidden)
+    told = ["check", "--config", str(config), "--state-dir", str(tmp_path / "state")]
+    assert main(told) == 0
+    said = capsys.readouterr().out
+    assert "plugins.backups.identity" in said
+    assert "only the daemon itself can read it" in said
+    config.write_text(good + "keep_dayly = 3\n[plugins.alerts]\n")
+    assert main(told) == 78
+    said = capsys.readouterr().err
+    assert "the configuration has 1 problem:" in said
+    assert "keep_dayly: unknown option" in said
 
 
 def test_a_path_that_cannot_be_written_is_a_sentence(tmp_path, capsys):

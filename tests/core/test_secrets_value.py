@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wharfd.errors import SecretError
+from wharfd.errors import SecretError, SecretUnreadable
 from wharfd.secrets import Secret
 
 HIDDEN = "hunter2-of-the-deep"
@@ -48,6 +48,16 @@ def test_it_is_not_pickled_nor_encoded():
         with pytest.raises(TypeError) as caught:
             write(Secret(HIDDEN))
         assert HIDDEN not in "".join(traceback.format_exception(caught.value))
+
+
+def test_one_that_cannot_be_read_here_says_why_and_only_when_asked():
+    secret = Secret.unread(SecretUnreadable("credential 'key' is not here", "name its folder"))
+    assert secret
+    assert secret != Secret("")
+    assert {secret: 1}[secret] == 1
+    for ask in (secret.reveal, secret.reveal_bytes, lambda: secret.matches("")):
+        with pytest.raises(SecretUnreadable, match="is not here; name its folder"):
+            ask()
 
 
 def test_it_cannot_be_changed_and_a_copy_is_itself():

@@ -74,7 +74,7 @@ def test_the_check_would_find_a_typing_error(machine):
 
 
 @needs("systemd-analyze")
-@pytest.mark.parametrize("drop_in", ["master-key.conf", "notify-reload.conf"])
+@pytest.mark.parametrize("drop_in", ["backups.conf", "master-key.conf", "notify-reload.conf"])
 def test_the_drop_ins_verify(machine, drop_in):
     version = int(re.search(r"systemd (\d+)", run("systemd-analyze", "--version").stdout)[1])
     if drop_in == "notify-reload.conf" and version < 253:
@@ -98,6 +98,30 @@ def test_the_sandbox_is_tight(unit):
     )
     assert "Overall exposure level" in found.stdout, found.stderr
     assert found.returncode == 0, found.stdout.splitlines()[-1]
+
+
+@needs("systemd-analyze")
+@pytest.mark.parametrize("unit", ["wharfd.service", "wharfd@.service"])
+def test_the_filter_lets_work_step_back_and_nothing_more(unit):
+    """`nice` makes one system call, and `@resources` holds it: refused, every drill would take its full share."""
+    resources, allowed = members("@resources"), set()
+    for line in settings(unit):
+        if line.startswith("SystemCallFilter="):
+            names = line.partition("=")[2]
+            found = {call for name in names.lstrip("~").split() for call in members(name)}
+            allowed = allowed - found if names.startswith("~") else allowed | found
+    assert allowed & resources == {"setpriority"}
+    assert {"execve", "clone", "pidfd_open", "pidfd_send_signal", "kill", "sync", "syncfs"} <= allowed
+    assert not allowed & {"mount", "ptrace", "chroot", "setuid", "chown", "bpf", "reboot"}
+
+
+def members(name):
+    """Return the system calls of a set such as @resources, those of the sets in it too."""
+    if not name.startswith("@"):
+        return {name}
+    said = run("systemd-analyze", "syscall-filter", name).stdout.split("\n")[1:]
+    words = [line.strip() for line in said if line.strip() and not line.strip().startswith("#")]
+    return {call for word in words for call in members(word)}
 
 
 @needs("systemd-sysusers")

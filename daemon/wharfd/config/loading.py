@@ -33,6 +33,7 @@ class Configuration:
     environ: Mapping[str, str]
     problems: tuple[Problem, ...] = field(default=())
     remarks: list[str] = field(default_factory=list)
+    secrets_later: bool = False
 
     @property
     def enabled(self) -> tuple[str, ...]:
@@ -54,10 +55,12 @@ def configuration_text(path: Path | None) -> str:
 
 
 def load_configuration(
-    text: str, environ: Mapping[str, str], *, name: str = "configuration"
+    text: str, environ: Mapping[str, str], *, name: str = "configuration", secrets_later: bool = False
 ) -> Configuration:
     """Read `text`; problems are kept in the result so that the plugins' problems can join them.
 
+    With `secrets_later` a secret that cannot be read is no problem until somebody wants its value: what the
+    daemon was handed is not for every command beside it.
     Raises `ConfigError` only when the text is not TOML at all.
     """
     try:
@@ -65,7 +68,7 @@ def load_configuration(
     except tomli.TOMLDecodeError as error:
         raise ConfigError([Problem(name, f"is not TOML: {error}")]) from None
     problems = apply_overrides(document, environ)
-    reader = _reader(environ)
+    reader = _reader(environ, secrets_later)
     tables = document.pop("plugins", {})
     core = reader.read(CoreSettings, document, "")
     plugins, rest = {}, {}
@@ -80,12 +83,12 @@ def load_configuration(
         plugins[plugin] = reader.read(PluginSettings, mine, f"plugins.{plugin}") or PluginSettings()
         rest[plugin] = {key: value for key, value in table.items() if key not in _RESERVED}
     found = (*problems, *reader.problems)
-    return Configuration(core or CoreSettings(), plugins, rest, environ, found, reader.remarks)
+    return Configuration(core or CoreSettings(), plugins, rest, environ, found, reader.remarks, secrets_later)
 
 
 def plugin_settings(configuration: Configuration, name: str, kind: type[S]) -> tuple[S | None, list[Problem]]:
     """Read a plugin's table into its settings class; return the settings or what is wrong."""
-    reader = _reader(configuration.environ)
+    reader = _reader(configuration.environ, configuration.secrets_later)
     settings = reader.read(kind, configuration.tables.get(name, {}), f"plugins.{name}")
     own = getattr(settings, "remarks", None)
     configuration.remarks.extend(reader.remarks)
@@ -94,6 +97,6 @@ def plugin_settings(configuration: Configuration, name: str, kind: type[S]) -> t
     return settings, reader.problems
 
 
-def _reader(environ: Mapping[str, str]) -> Reader:
+def _reader(environ: Mapping[str, str], secrets_later: bool) -> Reader:
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    return Reader(environ, Path(folder) if folder else None)
+    return Reader(environ, Path(folder) if folder else None, secrets_later=secrets_later)

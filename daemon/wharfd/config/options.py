@@ -63,9 +63,12 @@ def field_types(kind: Any) -> dict[str, Any]:
 class Reader:
     """Reads one table after the other and remembers what was wrong where, and what is remarkable."""
 
-    def __init__(self, environ: Mapping[str, str], credentials_dir: Path | None = None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], credentials_dir: Path | None = None, *, secrets_later: bool = False
+    ) -> None:
         self.problems: list[Problem] = []
         self.remarks: list[str] = []
+        self._secrets_later = secrets_later
         self._environ = environ
         self._credentials_dir = credentials_dir
 
@@ -98,7 +101,7 @@ class Reader:
             return None
         try:
             return kind(**values)
-        except ValueError as error:
+        except (ValueError, SecretUnreadable) as error:
             name, _, message = str(error).partition(": ")
             known = name.split(".")[0].split("[")[0] in fields
             self.problem(f"{where}.{name}" if known else where, message if known else str(error))
@@ -177,6 +180,8 @@ class Reader:
         try:
             reading = read_secret(value, environ=self._environ, credentials_dir=self._credentials_dir)
         except SecretUnreadable as error:
+            if self._secrets_later and kind is Secret:
+                return Secret.unread(error)
             self.problem(where, error.what, error.hint)
             return None
         if reading.worry:

@@ -17,6 +17,8 @@ from .value import Secret
 
 MAX_SECRET_BYTES = 64 * 1024  # a PEM chain fits; a log file named by mistake does not
 
+# systemd 252 hides credentials from ExecReload= behind a folder that nobody may enter.
+FOR_THE_DAEMON_ALONE = "only the daemon itself can read it"
 _FORMS = 'write "…", { file = "…" }, { env = "…" } or { credential = "…" }'
 
 
@@ -93,11 +95,18 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> Secret:
 def _from_credential(name: str, folder: Path | None) -> Secret:
     if "/" in name or name in (".", ".."):
         raise SecretUnreadable(f"credential {name!r} is not a plain name", "write the name without a folder")
-    way_out = f"add LoadCredential={name}:/path/to/file to the unit, or use {{ file = … }}"
+    way_out = (
+        f"add LoadCredential={name}:/path/to/file to the unit, or use {{ file = … }}; for a command on a "
+        "terminal, CREDENTIALS_DIRECTORY names the folder of such files"
+    )
     if folder is None:
         raise SecretUnreadable(f"credential {name!r}: wharfd was started without credentials", way_out)
     path = folder / name
-    if not path.exists():
+    try:
+        there = path.exists()
+    except PermissionError:
+        raise SecretUnreadable(f"credential {name!r} is not for this process", FOR_THE_DAEMON_ALONE) from None
+    if not there:
         raise SecretUnreadable(f"credential {name!r} was not handed to wharfd by systemd", way_out)
     raw, _ = _read(path, f"credential {name!r}")
     return _checked(raw, f"credential {name!r}")

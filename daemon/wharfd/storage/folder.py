@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,11 @@ from .disk import create, make_folder, publish, settle
 from .place import Found
 
 _TEMPORARY = ".tmp"
+_WAYS_OUT = {
+    errno.EROFS: "a systemd unit writes where ReadWritePaths= says, into folders that are there",
+    errno.EACCES: "give it to user id {uid}",
+    errno.EPERM: "give it to user id {uid}",
+}
 
 
 class Folder:
@@ -37,16 +44,28 @@ class Folder:
     def writing(self, key: str, *, replace: bool = True) -> Iterator[BinaryIO]:
         """Write an object: on disk and under its name when the block ends well, not there otherwise."""
         path = self.path(key)
-        make_folder(path.parent)
         temporary = path.with_name(path.name + _TEMPORARY)
+        with self._refused():
+            make_folder(path.parent)
+            created = create(temporary)
         try:
-            with create(temporary) as file:
+            with created as file:
                 yield file
                 settle(file)
             publish(temporary, path, replace=replace)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _WAYS_OUT:
+                raise
+            way_out = _WAYS_OUT[error.errno].format(uid=os.geteuid())
+            raise StorageError(f"{self.name} cannot be written ({error.strerror}); {way_out}") from None
 
     def put(self, key: str, source: Path) -> None:
         """Keep a copy of the file under the key."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from wharfd import WharfdError
 
 from ..model.catalogue import Entry
-from ..model.targets import LATEST, to_lsn, to_time
+from ..model.targets import BEFORE_GAP, LATEST, to_lsn, to_time
 from ..model.wal import lsn_of, segment_at
 from .drilling import Aim
 
@@ -25,6 +25,9 @@ def pick(
 
     `archived` are the log files there are: a point in a file that is not there yet is no target.
     `archived_until` is a moment up to which the log surely is; without it no moment is chosen.
+
+    A backup from before a restore was taken into use is tried within its own timeline: what the server
+    wrote between the restore and the start of its receiver is in no archive, and nothing leads across.
     """
     if not entries:
         raise WharfdError("there is no backup to try")
@@ -37,7 +40,11 @@ def pick(
         if later.marker and later.system == entry.system and later.method == "physical"
         and entry.end_lsn and lsn_of(later.marker.lsn) >= lsn_of(entry.end_lsn)
         and segment_at(lsn_of(later.marker.lsn), later.timeline or 1, entry.segment_bytes).name in archived
+        and later.timeline == entry.timeline
     ]  # fmt: skip
+    left_behind = max((int(name[:8], 16) for name in archived), default=0) > (entry.timeline or 1)
+    if left_behind:  # a moment needs a commit after it, and a marker is one
+        archived_until = max((marker.at for marker in markers), default=None)
     ways = ["marker"] * 2 * bool(markers)
     if archived_until is not None and archived_until > entry.finished_at:
         ways += ["moment"] * 2
@@ -50,4 +57,4 @@ def pick(
     if way == "marker":
         marker = chance.choice(markers)
         return Aim(entry=entry, target=to_lsn(marker.lsn), marker=marker)
-    return Aim(entry=entry, target=LATEST)
+    return Aim(entry=entry, target=BEFORE_GAP if left_behind else LATEST)

@@ -24,6 +24,7 @@ from ..engine.programs import Programs
 MARK = ".wharfd-scratch"
 _LONGEST_SOCKET = 107
 _SOCKET = ".s.PGSQL.5432"
+_SOCKET_NOTE = "socket"
 _FROM_CONTROL = {
     "max_connections setting": "max_connections",
     "max_worker_processes setting": "max_worker_processes",
@@ -102,27 +103,27 @@ class Scratch:
         command = ["-D", str(self.data), "-c", f"config_file={self.folder / 'scratch.conf'}"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - starting is quick, its end is polled
-                self._programs.confinement.command(self._programs.binaries.program("postgres"), *command),
+                # `nice` only warns where a priority is refused: a drill comes later then, and does not fail.
+                ["nice", "-n", str(self._nice)]
+                + self._programs.confinement.command(self._programs.binaries.program("postgres"), *command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.data,
                 **self._programs.confinement.options(),
             )
-        if self._nice:
-            with contextlib.suppress(ProcessLookupError):  # who waits for it is told
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
         (self.folder / "pid").write_text(str(self._process.pid))
 
     async def _prepare(self, settings: Mapping[str, str], recover: bool) -> None:
         if self._socket is None:
-            self._socket = Path(tempfile.mkdtemp(prefix="wharfd-"))
+            self._socket = Path(tempfile.mkdtemp(prefix="wharfd-", dir=_within_reach()))
             if len(os.fsencode(self._socket / _SOCKET)) > _LONGEST_SOCKET:
                 self._socket.rmdir()
                 raise ScratchFailed(
                     f"the path of a socket in {self._socket} would be too long; set TMPDIR to a shorter one"
                 )
             self._programs.confinement.give(self._socket)
+            (self.folder / _SOCKET_NOTE).write_text(str(self._socket))
         told = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._socket),
@@ -221,7 +222,8 @@ class Scratch:
                 if self._process.poll() is None:
                     self._process.kill()
                     self._process.wait()
-        (self.folder / "pid").unlink(missing_ok=True)
+        for name in ("pid", _SOCKET_NOTE):
+            (self.folder / name).unlink(missing_ok=True)
         kept = self.folder / "postgresql.auto.conf.kept"
         if kept.exists():
             kept.replace(self.data / "postgresql.auto.conf")
@@ -235,6 +237,12 @@ class Scratch:
             await trio.sleep(_POLL_SECONDS)
 
 
+def _within_reach() -> str | None:
+    """Return where a socket is to lie: systemd may show this process a /tmp that no one else can enter."""
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else None
+
+
 def _quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
@@ -242,7 +250,8 @@ def _quoted(value: str) -> str:
 def stop_left_over(folder: Path) -> bool:
     """Stop the server that a killed daemon left running on a scratch folder; return whether there was one.
 
-    A process counts only while its working folder is the scratch one: numbers are given out again.
+    A process counts only while its working folder is the scratch one: numbers are given out again. The folder
+    of its socket goes too.
     """
     data, found = folder / "data", False
     for process in Path("/proc").glob("[0-9]*"):
@@ -253,4 +262,9 @@ def stop_left_over(folder: Path) -> bool:
             found = True
         except (OSError, ValueError):
             continue  # it ended meanwhile, or is somebody else's
+    with contextlib.suppress(OSError):  # it is gone with the /tmp it lay in, or it is somebody else's by now
+        socket = Path((folder / _SOCKET_NOTE).read_text())
+        for name in (_SOCKET, f"{_SOCKET}.lock"):
+            (socket / name).unlink(missing_ok=True)
+        socket.rmdir()
     return found

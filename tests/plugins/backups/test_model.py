@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wharfd_backups.model import catalogue, keeping, manifest, targets, wal
-from wharfd_backups.model.catalogue import BadEntry, Entry, Part
+from wharfd_backups.model.catalogue import BadEntry, Entry, Marker, Part
 from wharfd_backups.model.manifest import BadManifest, FileFacts
 from wharfd_backups.model.wal import Segment
+from wharfd_backups.restoring import choosing
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SIZES = st.sampled_from([1 << 20, 16 << 20, 64 << 20, 1 << 30])
@@ -238,6 +240,31 @@ def test_the_newest_backup_before_the_target_is_chosen():
         targets.choose([one, two], targets.LATEST, backup_id="c")
     with pytest.raises(targets.NoBackup):
         targets.choose([entry("d", method="logical", end_lsn=None)], targets.to_time(NOW))
+
+
+def marked(name, age, lsn, timeline):
+    marker = Marker(lsn=lsn, at=NOW - age, snapshot="", tables={})
+    return entry(name, age, marker=marker, timeline=timeline, end_lsn=lsn)
+
+
+def test_a_drill_stays_on_the_timeline_of_its_backup():
+    """Between a restore that was taken into use and the next backup lies log that nobody archived."""
+    days = [timedelta(days=n) for n in range(4)]
+    old = [marked("a", days[3], "0/2000000", 1), marked("b", days[2], "0/4000000", 1)]
+    entries = [*old, marked("c", days[1], "0/6000000", 2)]
+    there = [Segment(1, 2).name, Segment(1, 4).name, "00000002.history", Segment(2, 6).name]
+    aims = [choosing.pick(entries, there, random.Random(n), archived_until=NOW) for n in range(200)]
+    told = {(aim.entry.id, aim.target.kind) for aim in aims}
+    assert told == {
+        ("a", "lsn"), ("a", "time"), ("b", "lsn"), ("c", "lsn"), ("c", "time"), ("c", "latest")
+    }  # fmt: skip
+    for aim in aims:
+        if aim.entry in old:
+            assert aim.marker in (None, old[0].marker, old[1].marker)
+            assert aim.target.time is None or aim.target.time < old[1].finished_at
+    # one of which nothing but its own log is left goes as far as that leads
+    alone = choosing.pick([entry("a")], there, random.Random(0), archived_until=NOW)
+    assert alone.target == targets.BEFORE_GAP
 
 
 def test_a_time_without_a_zone_is_refused():

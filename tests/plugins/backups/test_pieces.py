@@ -1,10 +1,13 @@
 """Tar streams, the storehouse, archiving of one log file, extras, scratch folders: files, and no server."""
 
 import io
+import os
+import pwd
 import struct
 import tarfile
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,7 +22,15 @@ from wharfd_backups.engine.receiving import LogState, Receiver, keep_log_file
 from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.engine.tarfeed import BrokenStream, TarFeed, Watcher
 from wharfd_backups.restoring.logfiles import restore_command
-from wharfd_backups.restoring.scratch import MARK, NotScratch, Scratch, ScratchFailed, remove_folder
+from wharfd_backups.restoring.scratch import (
+    MARK,
+    NotScratch,
+    Scratch,
+    ScratchFailed,
+    remove_folder,
+    stop_left_over,
+)
+from wharfd_backups.unaided import owner_of
 
 SIZE = 1 << 20
 
@@ -171,6 +182,37 @@ async def test_a_socket_path_that_is_too_long_is_said_before_the_server_is(tmp_p
     with pytest.raises(ScratchFailed, match="set TMPDIR to a shorter one"):
         await Scratch(tmp_path, None, "postgres").start({}, recover=False)
     assert list(long.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_said_with_the_way_out():
+    """Nobody makes a folder in /sys, root included."""
+    with pytest.raises(
+        StorageError, match=r"/sys/wharfd cannot be written \(.*\); (give it to|a systemd unit)"
+    ):
+        Folder(Path("/sys/wharfd")).create("catalogue/x.json", b"")
+
+
+def test_the_socket_of_a_killed_daemon_goes_with_its_scratch_folder(tmp_path):
+    folder, socket = tmp_path / "mou_1", tmp_path / "wharfd-x"
+    for made in (folder / "data", socket):
+        made.mkdir(parents=True)
+    for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+        (socket / name).touch()
+    (folder / "socket").write_text(str(socket))
+    assert not stop_left_over(folder)
+    assert not socket.exists()
+    assert not stop_left_over(folder)  # it is gone, and so be it
+    (folder / "socket").write_text(str(tmp_path))
+    assert not stop_left_over(folder)
+    assert folder.exists()  # what lies where something else is is left alone
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores for somebody else")
+def test_what_root_restores_is_for_the_owner_of_the_state_folder(tmp_path):
+    assert owner_of(tmp_path) is None
+    assert owner_of(tmp_path / "none") is None
+    os.chown(tmp_path, pwd.getpwnam("daemon").pw_uid, -1)
+    assert owner_of(tmp_path) == "daemon"
 
 
 @pytest.mark.parametrize("name", ["master.key", "admin.token", "backup-identity.txt", "tls.key"])

@@ -16,10 +16,11 @@ from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.guarding import back_up_before
 from wharfd_backups.model import catalogue
 from wharfd_backups.model.catalogue import Entry
+from wharfd_backups.model.keeping import Keep
 from wharfd_backups.model.wal import Gap
 from wharfd_backups.restoring.unpacking import fetch
 from wharfd_backups.upkeep import keeper_of
-from wharfd_backups.work import ask
+from wharfd_backups.work import ask, prune
 
 AGE = sql("age", "UPDATE wharfd.migrations SET applied_at = now() - $1::interval WHERE plugin = 'backups'")
 RUN = sql(
@@ -105,6 +106,31 @@ async def test_tables_are_changed_after_a_backup_or_not_at_all(world, short):
         await back_up_before(
             Settings(folder=bad.folder, before_migrations=kind), world.server, short, ["mint/0002_more"]
         )
+
+
+async def test_backups_that_the_second_place_alone_knows_age_too(tmp_path):
+    house = Storehouse(Folder(tmp_path / "first"), Folder(tmp_path / "second"))
+    for name, age, timeline in (("bkp_old", 30, 1), ("bkp_kept", 2, 1), ("bkp_new", 0, 2)):
+        at = datetime.now(UTC) - timedelta(days=age)
+        entry = Entry(
+            id=name, method="physical", reason="daily", started_at=at, finished_at=at, server_version=180006,
+            database="wharfd", superuser="postgres", parts=(), system="77", timeline=timeline,
+            start_lsn=f"0/{40 - age:X}000060", end_lsn=f"0/{40 - age:X}000070",
+        )  # fmt: skip
+        for place in house.places[timeline % 2 :]:  # the first was lost with the machine before the last
+            place.create(catalogue.key_of(name), catalogue.encode(entry))
+    for number in (10, 37, 38, 39):
+        house.second.create(f"wal/77/0000000100000000{number:08X}.{'0' * 16}.zst", b"x")
+
+    async def now(*_):
+        return datetime.now(UTC)
+
+    ctx = SimpleNamespace(db=SimpleNamespace(fetchval=now), log=structlog.get_logger())
+    settings = SimpleNamespace(keep=Keep(daily=2))
+    keeper = SimpleNamespace(storehouse=house, settings=settings, facts=SimpleNamespace(system="77"))
+    assert await prune(ctx, keeper) == ["bkp_old"]
+    assert [entry.id for entry in house.entries(house.second)[0]] == ["bkp_kept", "bkp_new"]
+    assert len(house.log_files("77", house.second)) == 2
 
 
 async def test_gaps_that_a_kept_backup_needs_are_found(tmp_path):

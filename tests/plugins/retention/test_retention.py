@@ -265,14 +265,15 @@ async def test_a_place_that_is_away_stops_the_delete_and_not_the_rest(shop):
 
 
 PENDING = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhdetachpending"
-# While it waits for readers a detach holds no lock on the table: only its backend tells that it is still at it.
+# While it waits for readers a detach holds no lock on the table: only its backend tells that it is still at it,
+# and tells it to its own role alone.
 DETACHING = """SELECT FROM pg_stat_activity WHERE query LIKE '%DETACH PARTITION%' AND state = 'active'
     AND pid <> pg_backend_pid()"""
 
 
 async def until(s, query, there):
     with trio.fail_after(60):
-        while bool(await s.d.db.fetch(sql("wait", query))) is not there:
+        while bool(await s.sql(query)) is not there:
             await trio.sleep(0.01)
 
 
@@ -320,6 +321,27 @@ async def test_a_held_month_that_is_half_out_is_put_back(shop):
         assert await s.sql(PENDING) == []
         assert await old_events(s) == before
         assert await s.count(part) > 0
+
+
+async def test_a_held_month_that_went_out_without_a_note_is_put_back(shop):
+    """Killed between the detach and its note, or the server went on alone: the month is out, its unit is not."""
+    async with shop("dry_run_first = false\n", grace="7d") as s:
+        before = await old_events(s)
+        await s.run()
+        assert (before, await old_events(s)) == (500, 0)
+        await s.sql(
+            "UPDATE retention.units SET state = 'uploaded', detached_at = NULL WHERE state = 'detached'"
+        )
+        await hold(s, table="shop.events", owner="own_1")
+        done = await s.run()
+        assert any("held" in words for words in done["rules"]["shop.events"]["said"])
+        assert await old_events(s) == before
+        # the same, and nobody waits for the night
+        await s.sql("UPDATE retention.units SET state = 'uploaded', detached_at = NULL")
+        unit, part = (await s.sql("SELECT id, part FROM retention.units WHERE rows = 500"))[0]
+        await s.sql(f"ALTER TABLE shop.events DETACH PARTITION {part}")
+        back = await s.d.post(f"/api/v1/archive/{unit}/put-back", {"reason": "case 17"})
+        assert (back.status, await old_events(s)) == (200, before), back.body
 
 
 async def test_an_archive_has_its_own_end_and_a_hold_keeps_it(shop):

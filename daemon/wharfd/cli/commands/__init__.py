@@ -64,7 +64,7 @@ def of_plugins(path: Path | None) -> list[Command]:
     from ...loading import PluginHost, find_plugins, installed_plugins
     from ...registry import collect
 
-    configuration = load_configuration(configuration_text(path), os.environ)
+    configuration = load_configuration(configuration_text(path), os.environ, secrets_later=True)
     folder = configuration.core.daemon.plugins_dir
     wanted = configuration.enabled if path is not None else list(installed_plugins(folder))
     host = PluginHost()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
 from ...declare import Command
+from ...errors import ConfigError, Problem
+from ...secrets.sources import FOR_THE_DAEMON_ALONE
 from ..arguments import config_of
 from ..client import Client
 from ..output import Output, complain
@@ -18,8 +21,18 @@ def _configure_check(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: argparse.Namespace, client: Client) -> int:
     from ...app import prepare
 
-    prepared = prepare(config_of(arguments), arguments.state_dir, os.environ)
     output = Output(as_json=arguments.json)
+    try:
+        prepared = prepare(config_of(arguments), arguments.state_dir, os.environ)
+    except ConfigError as error:
+        unseen, wrong = _apart(error.problems)
+        if wrong or not unseen:
+            raise ConfigError(wrong) from None
+        output.table(
+            [{"setting": p.where, "state": "not seen", "reason": f"{p.what}; {p.hint}"} for p in unseen],
+            ["setting", "state", "reason"],
+        )
+        return 0
     rows = [
         {"plugin": p.name, "from": p.origin, "state": "fail" if p.broken else "ok", "reason": p.error}
         for p in prepared.registry.host.plugins.values()
@@ -29,6 +42,14 @@ def _check(arguments: argparse.Namespace, client: Client) -> int:
     for remark in prepared.configuration.remarks:
         complain(f"remark: {remark}")
     return 1 if arguments.strict and any(row["state"] == "fail" for row in rows) else 0
+
+
+def _apart(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Part what only the daemon can judge, which does when it reloads, from what is wrong."""
+    unseen = [problem for problem in problems if problem.hint == FOR_THE_DAEMON_ALONE]
+    # A plugin whose credential is not seen declares nothing here, and others look in vain for its services.
+    lacking = [p for p in problems if unseen and p.what.startswith("needs the service ")]
+    return unseen, [problem for problem in problems if problem not in [*unseen, *lacking]]
 
 
 def _configure_config(parser: argparse.ArgumentParser) -> None:
