@@ -1,8 +1,10 @@
 """Settings of the whole suite, and an S3-compatible store; other fixtures come from `wharfd.testing`."""
 
 import itertools
+import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from dataclasses import dataclass
 
@@ -10,10 +12,16 @@ import pytest
 from hypothesis import settings
 
 from wharfd import PlaceSettings, Secret
+from wharfd.testing.scratch import scratch
 
 # The same examples in every run, and no deadline: a busy machine is no defect of what is tested.
 settings.register_profile("wharfd", deadline=None, derandomize=True)
 settings.load_profile("wharfd")
+
+
+# What tests and their processes write goes where the databases are: no disk is tried here.
+if memory := scratch():
+    os.environ["TMPDIR"] = tempfile.tempdir = memory
 
 
 def pytest_collection_modifyitems(items):
