@@ -1,5 +1,6 @@
 """Settings of the whole suite, and an S3-compatible store; other fixtures come from `wharfd.testing`."""
 
+import gc
 import itertools
 import os
 import subprocess
@@ -27,6 +28,13 @@ if memory := scratch():
 def pytest_collection_modifyitems(items):
     """The long tests first: then no worker is left alone with one at the end."""
     items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "system"))))
+
+
+def pytest_collection_finish():
+    """Thousands of tests and all modules stay: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 _SERVE = """
