@@ -1,6 +1,8 @@
 """The floors of docs/architecture.md: nothing imports upward, nothing in a circle, plugins stand apart."""
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -154,6 +156,20 @@ def test_asyncio_is_known_to_the_bridge_alone():
         if {name.split(".")[0] for name in imports_of(path, root)} & {"asyncio", "trio_asyncio"}
     }
     assert knowing == {"daemon/wharfd/db/bridge.py"}, "go through wharfd.db's bridge"
+
+
+def test_loading_the_commands_loads_no_daemon():
+    """Whoever types a command waits for what it needs, and not for what a daemon is made of."""
+    heavy = "asyncpg cryptography prometheus_client quart redis structlog trio"
+    ask = f"import sys, wharfd.cli.commands; print(*sorted(set({heavy!r}.split()) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_daemon_without_redis_loads_no_client_of_it():
+    ask = "import sys, wharfd.app; print('redis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_source_roots_hold_no_init():
