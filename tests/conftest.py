@@ -1,8 +1,11 @@
 """Settings of the whole suite, and an S3-compatible store; other fixtures come from `wharfd.testing`."""
 
+import gc
 import itertools
+import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from dataclasses import dataclass
 
@@ -10,15 +13,28 @@ import pytest
 from hypothesis import settings
 
 from wharfd import PlaceSettings, Secret
+from wharfd.testing.scratch import scratch
 
 # The same examples in every run, and no deadline: a busy machine is no defect of what is tested.
 settings.register_profile("wharfd", deadline=None, derandomize=True)
 settings.load_profile("wharfd")
 
 
+# What tests and their processes write goes where the databases are: no disk is tried here.
+if memory := scratch():
+    os.environ["TMPDIR"] = tempfile.tempdir = memory
+
+
 def pytest_collection_modifyitems(items):
     """The long tests first: then no worker is left alone with one at the end."""
     items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "system"))))
+
+
+def pytest_collection_finish():
+    """Thousands of tests and all modules stay: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 _SERVE = """

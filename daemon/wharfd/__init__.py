@@ -118,7 +118,7 @@ if TYPE_CHECKING:
     from .redaction import names_a_secret as names_a_secret
     from .redaction import redact_text as redact_text
     from .secrets import Secret as Secret
-    from .secrets import Vault as Vault
+    from .secrets.vault import Vault as Vault
     from .spans import read_span as read_span
     from .spans import span_words as span_words
     from .storage import Folder as Folder
@@ -177,7 +177,8 @@ _HOMES = {
     "ingest": "Delivery IngestReply",
     "metrics": "PluginMetrics Sample quantile",
     "redaction": "names_a_secret redact_text",
-    "secrets": "Secret Vault",
+    "secrets": "Secret",
+    "secrets.vault": "Vault",
     "spans": "read_span span_words",
     "storage": "Folder Packed Packing Place PlaceSettings copy_object make_identity open_place pack "
     "read_object recipient_of sync_folder unpack write_durably",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .http.outbound import OutboundClient
     from .metrics import PluginMetrics
     from .ratelimit import RateLimiter
-    from .secrets import Vault
+    from .secrets.vault import Vault
     from .work import Jobs, Work
 
 S = TypeVar("S")

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
@@ -24,12 +24,15 @@ from .keystore import open_vault
 from .loading import LoadedPlugin
 from .metrics import Metrics
 from .ratelimit import RateLimiter
-from .redis import RedisLink, open_redis
 from .registry import Registry
 from .schedule import Scheduler
-from .secrets import Secret, Vault
+from .secrets import Secret
+from .secrets.vault import Vault
 from .state import StateFolder
 from .work import Jobs, WorkEngine
+
+if TYPE_CHECKING:
+    from .redis.link import RedisLink
 
 NAMESPACE = "wharfd"
 
@@ -127,6 +130,8 @@ async def open_machinery(
         vault = await open_vault(db, configured=_master_keys(settings), key_path=state.master_key)
         redis = None
         if settings.redis.url is not None:
+            from .redis.link import open_redis
+
             redis = await stack.enter_async_context(open_redis(bridge, settings.redis.url.reveal()))
         seal_key = await vault.fingerprint("wharfd.cache", "cache")
         audit = Audit(db)

@@ -6,8 +6,8 @@ import trio
 import trio.testing
 
 from wharfd.cache import Cache, CacheLimits
-from wharfd.redis import open_redis
 from wharfd.redis.breaker import Breaker
+from wharfd.redis.link import open_redis
 from wharfd.testing.redis import RedisServer
 
 

@@ -5,8 +5,8 @@ import trio
 
 from wharfd.db import open_database, sql
 from wharfd.ratelimit import Rate, RateLimiter
-from wharfd.redis import open_redis
 from wharfd.redis.breaker import Breaker
+from wharfd.redis.link import open_redis
 from wharfd.testing.redis import RedisServer
 
 RATE = Rate(20, 3600)  # slow enough that no call comes back during a test

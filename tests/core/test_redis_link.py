@@ -5,8 +5,9 @@ import trio
 import trio.testing
 
 from wharfd.errors import RedisRefused, RedisUnavailable
-from wharfd.redis import Script, open_redis
 from wharfd.redis.breaker import Breaker
+from wharfd.redis.link import open_redis
+from wharfd.redis.scripts import Script
 from wharfd.testing.redis import RedisServer
 
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wharfd.errors import DamagedSecret, MasterKeyError, MisplacedSecret, SecretError
-from wharfd.secrets import DataKey, MasterKey, MasterKeys, Secret, cipher, load_or_make_master_key
+from wharfd.secrets import Secret, cipher
+from wharfd.secrets.keyfile import load_or_make_master_key
+from wharfd.secrets.keys import DataKey, MasterKey, MasterKeys
 from wharfd.secrets.sealed import MAX_PLAINTEXT_BYTES, OVERHEAD_BYTES, Place, key_id_of, open_sealed, seal
 
 KEY = bytes(range(32))

@@ -18,7 +18,10 @@ from wharfd.errors import (
     UnknownKey,
 )
 from wharfd.keystore import DataKeyTable, open_vault, plan_reseal, reseal, retire_data_keys, rotate_master
-from wharfd.secrets import MasterKey, MasterKeys, Secret, Vault, load_or_make_master_key
+from wharfd.secrets import Secret
+from wharfd.secrets.keyfile import load_or_make_master_key
+from wharfd.secrets.keys import MasterKey, MasterKeys
+from wharfd.secrets.vault import Vault
 
 TABLE, COLUMN = "wharfd.test_accounts", "token"
 PLAINTEXT = b"whsec_the-plain-text-of-the-secret"

@@ -1,9 +1,10 @@
 """The floors of docs/architecture.md: nothing imports upward, nothing in a circle, plugins stand apart."""
 
 import ast
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "daemon" / "wharfd"
@@ -55,8 +56,13 @@ def name_of(path, root):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def imports_of(path, root):
-    """Yield the absolute names of what `path` imports when it runs (not for types alone)."""
+    """Return the absolute names of what `path` imports when it runs (not for types alone)."""
+    return tuple(_imports(path, root))
+
+
+def _imports(path, root):
     package = name_of(path, root).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
@@ -89,15 +95,15 @@ def test_every_core_module_stands_on_a_known_floor():
     assert not unknown, f"give {unknown} a floor in {__file__} and in docs/architecture.md"
 
 
-@pytest.mark.parametrize("path", modules(CORE), ids=lambda p: str(p.relative_to(CORE)))
-def test_nothing_imports_upward(path):
-    mine = part(name_of(path, CORE.parent))
-    for imported in imports_of(path, CORE.parent):
-        if imported.startswith("wharfd.") and part(imported) in LEVEL:
-            theirs = part(imported)
-            assert theirs == mine or LEVEL[theirs] <= LEVEL[mine], (
-                f"{path} imports {imported}, a floor above it"
-            )
+def test_nothing_imports_upward():
+    upward = [
+        f"{path} imports {imported}, a floor above it"
+        for path in modules(CORE)
+        for imported in imports_of(path, CORE.parent)
+        if imported.startswith("wharfd.") and part(imported) in LEVEL
+        if LEVEL[part(imported)] > LEVEL[part(name_of(path, CORE.parent))]
+    ]
+    assert not upward
 
 
 def test_no_two_modules_import_each_other_in_a_circle():
@@ -125,28 +131,45 @@ def test_no_two_modules_import_each_other_in_a_circle():
         visit(name)
 
 
-@pytest.mark.parametrize("path", modules(PLUGINS), ids=lambda p: str(p.relative_to(PLUGINS)))
-def test_a_plugin_imports_itself_and_public_names_only(path):
-    mine = path.relative_to(PLUGINS).parts[0]
-    public = ("wharfd", "wharfd.contracts", "wharfd.testing")
-    for imported in imports_of(path, PLUGINS):
-        if imported.startswith("wharfd_"):
-            assert imported.split(".")[0] == mine, f"{path} imports its sibling {imported}"
-        if imported == "wharfd" or imported.startswith("wharfd."):
-            assert imported == "wharfd" or imported.startswith(public[1:]) or imported.count(".") == 1, (
-                f"{path} imports {imported}, which is not public; take it from wharfd or wharfd.contracts"
-            )
+def test_a_plugin_imports_itself_and_public_names_only():
+    public = ("wharfd.contracts", "wharfd.testing")
+    imports = [(path, name) for path in modules(PLUGINS) for name in imports_of(path, PLUGINS)]
+    siblings = [
+        f"{path} imports its sibling {imported}"
+        for path, imported in imports
+        if imported.startswith("wharfd_") and imported.split(".")[0] != path.relative_to(PLUGINS).parts[0]
+    ]
+    assert not siblings
+    private = [
+        f"{path} imports {imported}, which is not public; take it from wharfd or wharfd.contracts"
+        for path, imported in imports
+        if imported.startswith("wharfd.") and not imported.startswith(public) and imported.count(".") > 1
+    ]
+    assert not private
 
 
-@pytest.mark.parametrize("path", [*modules(CORE), *modules(PLUGINS)], ids=str)
-def test_asyncio_is_known_to_the_bridge_alone(path):
-    if path.relative_to(ROOT).as_posix() == "daemon/wharfd/db/bridge.py":
-        return
-    root = CORE.parent if path.is_relative_to(CORE) else PLUGINS
-    named = {name.split(".")[0] for name in imports_of(path, root)}
-    assert named.isdisjoint({"asyncio", "trio_asyncio"}), (
-        f"{path} imports asyncio; go through wharfd.db's bridge"
-    )
+def test_asyncio_is_known_to_the_bridge_alone():
+    knowing = {
+        path.relative_to(ROOT).as_posix()
+        for root, top in ((CORE.parent, CORE), (PLUGINS, PLUGINS))
+        for path in modules(top)
+        if {name.split(".")[0] for name in imports_of(path, root)} & {"asyncio", "trio_asyncio"}
+    }
+    assert knowing == {"daemon/wharfd/db/bridge.py"}, "go through wharfd.db's bridge"
+
+
+def test_loading_the_commands_loads_no_daemon():
+    """Whoever types a command waits for what it needs, and not for what a daemon is made of."""
+    heavy = "asyncpg cryptography prometheus_client quart redis structlog trio"
+    ask = f"import sys, wharfd.cli.commands; print(*sorted(set({heavy!r}.split()) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_daemon_without_redis_loads_no_client_of_it():
+    ask = "import sys, wharfd.app; print('redis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_source_roots_hold_no_init():

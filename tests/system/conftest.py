@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Process:
         return self.output.read_text()
 
     def wait_ready(self, seconds: float = 60.0) -> None:
-        """Poll until the API answers; fails with the log when the process ends first."""
+        """Ask until the API answers; fails with the log when the process ends first."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.popen.poll() is None, self.log
@@ -38,7 +38,8 @@ class Process:
                 if self.get("/health/ready")[0] == 200:
                     return
             except OSError:
-                self.popen.poll()
+                with suppress(subprocess.TimeoutExpired):
+                    self.popen.wait(0.1)
         raise AssertionError(f"not ready within {seconds} s:\n{self.log}")
 
     def get(self, path: str, *, token: bool = False) -> tuple[int, bytes]:

@@ -140,7 +140,7 @@ class Stage:
 
 @pytest.fixture
 def stage():
-    folder = Path(tempfile.mkdtemp(prefix="wr-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    folder = Path(tempfile.mkdtemp(prefix="wr-"))
     stage = Stage(folder)
     try:
         yield stage

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -17,11 +17,13 @@ from ..db import Database
 from ..declare import WorkQueue
 from ..errors import BenchFailed
 from ..ingest import CommitPolicy, GroupCommitter
-from ..redis import RedisLink
 from ..work import WorkEngine
 from .helper import Job
 from .openloop import Measured, offer
 from .plan import Plan, Progress, Suite
+
+if TYPE_CHECKING:
+    from ..redis.link import RedisLink
 
 log = structlog.get_logger("wharfd.bench")
 

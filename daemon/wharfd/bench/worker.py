@@ -19,7 +19,7 @@ import trio
 from ..db import DatabaseSettings, open_bridge, open_database
 from ..db.bridge import unwrapped
 from ..errors import WharfdError
-from ..redis import open_redis
+from ..redis.link import open_redis
 from . import scratch
 from .ground import Ground
 from .machine import describe_machine

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import trio
 
-from ..redis import RedisLink
 from .engine import CacheLimits, Engine
 from .invalidation import EVERYTHING
 from .keys import KeySpace
 from .shared import RedisLevel
 from .statistics import CacheStatistics, Counters
+
+if TYPE_CHECKING:
+    from ..redis.link import RedisLink
 
 T = TypeVar("T")
 

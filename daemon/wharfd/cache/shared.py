@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..redis import RedisLink, Script
+from ..redis.scripts import Script
 from .keys import KeySpace
+
+if TYPE_CHECKING:
+    from ..redis.link import RedisLink
 
 _GENERATION_MS = 7 * 86_400_000
 _SEAL = 16

@@ -8,7 +8,10 @@ import trio
 
 from ..db import Database, sql
 from ..errors import MasterKeyError
-from ..secrets import MasterKeys, Secret, Vault, load_master_keys, load_or_make_master_key
+from ..secrets import Secret
+from ..secrets.keyfile import load_master_keys, load_or_make_master_key
+from ..secrets.keys import MasterKeys
+from ..secrets.vault import Vault
 from .table import DataKeyTable
 
 KEK_IDS = sql("secrets_list_master_ids", "SELECT DISTINCT kek_id FROM wharfd.data_keys ORDER BY kek_id")

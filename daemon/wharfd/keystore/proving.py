@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..db import Database, quoted, sql
 from ..errors import SecretError
-from ..secrets import Vault
+from ..secrets.vault import Vault
 
 TABLES = sql(
     "secrets_sealed_tables",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..db import Database, quoted, sql
 from ..errors import SecretError
-from ..secrets import Vault
+from ..secrets.vault import Vault
 
 BATCH_ROWS = 500
 MAX_REASONS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..db import Database, Transaction, sql
-from ..secrets import MasterKeys
+from ..secrets.keys import MasterKeys
 from .table import wrapped_key
 
 LOCK_ALL = sql(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..db import Database, Record, sql
-from ..secrets import WrappedKey
+from ..secrets.keys import WrappedKey
 
 ALL = sql(
     "secrets_list_keys",

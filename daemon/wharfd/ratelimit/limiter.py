@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -13,11 +14,13 @@ import trio
 from ..db import Database
 from ..declare import Rate
 from ..errors import DatabaseUnavailable, RedisUnavailable
-from ..redis import RedisLink
 from .durable import DurableBudgets
 from .memory import MemoryBudgets
 from .shared import RedisBudgets
 from .verdict import Budget, Verdict
+
+if TYPE_CHECKING:
+    from ..redis.link import RedisLink
 
 _log = structlog.get_logger("wharfd.ratelimit")
 

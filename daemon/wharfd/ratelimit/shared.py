@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from ..redis import RedisLink, Script
+from typing import TYPE_CHECKING
+
+from ..redis.scripts import Script
 from .verdict import Budget
+
+if TYPE_CHECKING:
+    from ..redis.link import RedisLink
 
 # Whatever else lies under the key (garbage, a time far ahead as after a clock that was set back) is brought
 # into range.

@@ -1,8 +1,4 @@
-"""The link to Redis, which is a hint (law 1): it fails fast, and whoever calls goes on without it."""
+"""Redis, which is a hint (law 1): it fails fast, and whoever calls goes on without it.
 
-from __future__ import annotations
-
-from .link import RedisHealth, RedisLink, RedisStatistics, Script, open_redis
-from .subscription import Subscription
-
-__all__ = ["RedisHealth", "RedisLink", "RedisStatistics", "Script", "Subscription", "open_redis"]
+`link` holds the connection; it and its client are loaded where a Redis is configured, and nowhere else.
+"""

@@ -5,7 +5,6 @@ What is stored in Redis, and how, belongs to the cache and the rate limiter.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ..db.bridge import Bridge, unwrapped
 from ..errors import RedisRefused, RedisUnavailable
 from .breaker import Breaker
 from .connections import CONNECT_SECONDS, Connections
+from .scripts import Script
 from .subscription import Subscription, subscribe
 
 T = TypeVar("T")
@@ -58,14 +58,6 @@ class RedisStatistics:
     crowded: int = 0
     breaker_opened: int = 0
     breaker_open: bool = False
-
-
-class Script:
-    """A Lua script, known to the server by its hash."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisLink:

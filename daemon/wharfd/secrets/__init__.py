@@ -1,24 +1,12 @@
-"""Secrets: the value that hides itself, where it is read from, and the vault that seals it."""
+"""Secrets: the value that hides itself, and where it is read from.
+
+Settings need no more. What seals and unseals lies in `vault`, `keys` and `keyfile`: their cryptography is
+loaded by those who use it, not by every command.
+"""
 
 from __future__ import annotations
 
-from .keyfile import load_master_keys, load_or_make_master_key
-from .keys import DataKey, MasterKey, MasterKeys, WrappedKey
 from .sources import SecretReading, read_secret, resolve_secret
 from .value import Secret
-from .vault import KeyStore, Vault
 
-__all__ = [
-    "DataKey",
-    "KeyStore",
-    "MasterKey",
-    "MasterKeys",
-    "Secret",
-    "SecretReading",
-    "Vault",
-    "WrappedKey",
-    "load_master_keys",
-    "load_or_make_master_key",
-    "read_secret",
-    "resolve_secret",
-]
+__all__ = ["Secret", "SecretReading", "read_secret", "resolve_secret"]

@@ -21,6 +21,7 @@ import trio
 
 from ..db.embedded import Binaries, Confinement, choose_confinement, find_binaries
 from ..db.embedded.cluster import initdb_arguments
+from .scratch import scratch
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -133,7 +134,7 @@ class Cluster:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """A PostgreSQL cluster for the whole session."""
-    folder = Path(tempfile.mkdtemp(prefix="wharfd-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="wharfd-pg-", dir=scratch()))
     cluster = Cluster(folder)
     try:
         cluster.start()

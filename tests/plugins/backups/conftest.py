@@ -43,9 +43,8 @@ SEGMENT = 1 << 20
 
 @contextmanager
 def short_folder():
-    """A folder with a short path: sockets lie in it. In memory where it can be: servers are made by the dozen."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="wb-", dir=memory if os.access(memory, os.W_OK) else None))
+    """A folder with a short path: sockets lie in it."""
+    folder = Path(tempfile.mkdtemp(prefix="wb-"))
     try:
         yield folder
     finally:

@@ -20,7 +20,8 @@ from wharfd.http.outbound import NetworkPolicy, OutboundClient
 from wharfd.keystore import open_vault
 from wharfd.metrics import Metrics
 from wharfd.ratelimit import RateLimiter
-from wharfd.secrets import MasterKey, Secret
+from wharfd.secrets import Secret
+from wharfd.secrets.keys import MasterKey
 from wharfd.testing.api import serve_routes
 from wharfd_integrations.config import Settings
 from wharfd_integrations.parts import Parts, make_parts

@@ -21,8 +21,9 @@ from wharfd.events import EventBus
 from wharfd.ingest import Answerer, Delivery, GroupCommitter
 from wharfd.keystore import DataKeyTable
 from wharfd.metrics import Metrics
-from wharfd.secrets import Secret, Vault
+from wharfd.secrets import Secret
 from wharfd.secrets.keys import MasterKey, MasterKeys
+from wharfd.secrets.vault import Vault
 from wharfd.work import WorkEngine
 from wharfd_netbanx import declared, upkeep
 from wharfd_netbanx.acceptance.routes import ingest_routes

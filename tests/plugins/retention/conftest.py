@@ -1,9 +1,7 @@
 """A daemon with the shop and retention, and rows of several ages."""
 
 import os
-import shutil
 import sys
-import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -65,15 +63,6 @@ class Shop:
         answer = await self.d.post("/api/v1/monitoring/retention/run", body)
         assert answer.status == 200, answer.body
         return answer.json()
-
-
-@pytest.fixture
-def tmp_path():
-    """A folder in memory where it can be: every archive is fsynced in two places, and no disk is tried here."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="wt-", dir=memory if os.access(memory, os.W_OK) else None))
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import trio
-
 from ...declare import Command
 from ...errors import WharfdError
 from ..arguments import config_of
@@ -93,6 +91,8 @@ def _watched(prepared: Prepared, wish: Wish, *, quiet: bool) -> Report:
 
 
 def _run(prepared: Prepared, wish: Wish, progress: Progress | None) -> Report:
+    import trio
+
     from ... import log as logging
     from ...db.bridge import unwrapped
     from ...importing.running import opened_for_import, run_import

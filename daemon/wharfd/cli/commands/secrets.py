@@ -17,7 +17,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _secrets(arguments: argparse.Namespace, client: Client) -> int:
-    from ...secrets import MasterKey
+    from ...secrets.keys import MasterKey
 
     if arguments.action == "rotate":
         body = {"dry_run": arguments.dry_run}
