@@ -26,6 +26,7 @@ from .contracts.database import DATABASE_SERVER
 from .core_routes import core_routes
 from .db import open_bridge, sql
 from .db.bridge import unwrapped
+from .db.embedded.settings import wrong as wrong_settings
 from .errors import ConfigError, Problem
 from .front import Front, Sockets
 from .intake import open_intake
@@ -96,7 +97,12 @@ def assemble(
     for plugin in plugins:
         host.add(plugin)
     registry, wrong = collect(host, configuration)
-    found = [*configuration.problems, *problems, *wrong]
+    found = [
+        *configuration.problems,
+        *problems,
+        *wrong,
+        *wrong_settings(configuration.core.database.settings),
+    ]
     if found:
         raise ConfigError(found)
     return Prepared(path, state_dir, configuration, registry)

@@ -57,6 +57,13 @@ def test_check_remarks_on_what_is_allowed_and_perhaps_not_meant(tmp_path, capsys
     assert decoded.startswith("wharfd: remark: plugins.netbanx.sources.shop.keys[0]: the key looks like hex")
 
 
+def test_check_refuses_a_setting_that_the_embedded_postgresql_may_not_have(tmp_path, capsys):
+    config = tmp_path / "w.toml"
+    config.write_text('[database]\nsettings = { work_mem = "8MB", fsync = "off" }\n')
+    assert main(["check", "--config", str(config), "--state-dir", str(tmp_path)]) == 78
+    assert "database.settings.fsync: is fixed for the embedded PostgreSQL" in capsys.readouterr().err
+
+
 def test_check_says_that_it_read_no_file(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("WHARFD_CONFIG", raising=False)
     assert main(["--state-dir", str(tmp_path), "check"]) == 0

@@ -121,9 +121,7 @@ class DatabaseSettings:
 
     def __post_init__(self) -> None:
         if self.settings and self.url is not None:
-            raise ValueError(
-                "settings: are for the embedded PostgreSQL; set those of the server at url there"
-            )
+            raise ValueError("settings: are for the embedded PostgreSQL; a server at url has its own")
         if self.pool_size < 3:
             raise ValueError("pool_size: must be at least 3: one to accept, one to work, one to answer")
 

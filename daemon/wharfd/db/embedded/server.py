@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import structlog
 import trio
 
-from ...errors import EmbeddedPostgresError
+from ...errors import ConfigError, EmbeddedPostgresError
 from . import cluster, lock, settings, sockets
 from .binaries import Binaries, find_binaries
 from .confinement import Confinement, choose_confinement
@@ -68,7 +68,8 @@ class EmbeddedPostgres:
             EmbeddedPostgresRefused: another try will not help (no programs, other major version …).
             EmbeddedPostgresError: it did not start this time (disk full …).
         """
-        settings.refuse_wrong(self._overrides)
+        if wrong := settings.wrong(self._overrides):
+            raise ConfigError(wrong)
         with ExitStack() as held:
             try:
                 server = await self._open(held)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import ConfigError, Problem
+from ...errors import Problem
 
 HEADER = "# Written by wharfd at every start. Change [database] in wharfd's configuration instead.\n"
 SUPERUSER = "postgres"
@@ -42,8 +42,8 @@ def laws(sockets: Path) -> list[str]:
     return [part for name, value in fixed.items() for part in ("-c", f"{name}={value}")]
 
 
-def refuse_wrong(overrides: Mapping[str, str]) -> None:
-    """Raise `ConfigError` with every operator setting that cannot be taken."""
+def wrong(overrides: Mapping[str, str]) -> list[Problem]:
+    """Return which of the operator's settings cannot be taken, and why."""
     problems = []
     for name, value in overrides.items():
         where = f"database.settings.{name}"
@@ -58,8 +58,7 @@ def refuse_wrong(overrides: Mapping[str, str]) -> None:
             problems.append(Problem(where, "is decided by wharfd for the embedded PostgreSQL", "remove it"))
         elif any(sign in value for sign in "\n\r\0"):
             problems.append(Problem(where, "has a line break in its value", "write it on one line"))
-    if problems:
-        raise ConfigError(problems)
+    return problems
 
 
 def defaults(memory: int, *, statements: bool, logs: Path) -> dict[str, str]:
