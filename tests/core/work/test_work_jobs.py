@@ -127,7 +127,7 @@ async def test_due_priority_and_bad_arguments(kit):
         order.append(args.to)
 
     engine, queue, jobs = await opened(kit, handle, concurrency=1)
-    engine._buried = lambda *args: buried.set()
+    engine.buried = lambda *args: buried.set()
     await add(kit, jobs, Mail("later"), due_in=3600)
     await add(kit, jobs, Mail("second"))
     await add(kit, jobs, Mail("first"), priority=1)
