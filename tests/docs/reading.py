@@ -17,7 +17,7 @@ PAGES = [
 PROGRAMS = set(
     re.findall(
         r"\S+",
-        """wharfd make curl pip pytest python python3 git cd cp mv mkdir install test find head base64 df du grep cat
+        """wharfd make curl pip pytest python python3 git cd cp mv mkdir install chown test find head base64 df du grep cat
         systemctl systemd-sysusers systemd-tmpfiles journalctl psql pg_dump source true""",
     )
 )
