@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import trio
 
-from wharfd.db import sql
+from wharfd.db import codecs, open_database, sql
 from wharfd.errors import StatementTimeout, TransactionAborted
 
 ONE = sql("one", "SELECT 1")
@@ -34,6 +34,27 @@ async def test_calls_return_what_they_say(things):
     rows = await db.fetch(sql("all", "SELECT id, body FROM wharfd.things ORDER BY id"))
     assert [tuple(row) for row in rows] == [(1, {"n": 1}), (2, None), (3, [1]), (4, {}), (5, {})]
     assert await db.fetchrow(sql("none", "SELECT 1 WHERE false")) is None
+
+
+async def test_a_built_in_array_is_asked_about_once_and_a_type_of_ones_own_by_each_connection(
+    bridge, database_settings, monkeypatch
+):
+    asked = []
+    ask = asyncpg.Connection._introspect_types
+
+    async def count(connection, oids, timeout):
+        asked.append(max(oids) < 10_000)
+        return await ask(connection, oids, timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", count)
+    monkeypatch.setattr(codecs, "_described", {})
+    async with open_database(bridge, database_settings) as db:
+        await db.owner.execute(sql("make_mood", "CREATE TYPE wharfd.mood AS ENUM ('glad', 'sad')"))
+    for _ in range(2):
+        async with open_database(bridge, database_settings) as db:
+            assert await db.fetchval(sql("numbers", "SELECT $1::int8[]"), [1, None, 3]) == [1, None, 3]
+            assert await db.fetchval(sql("moods", "SELECT '{sad}'::wharfd.mood[]")) == ["sad"]
+    assert (asked.count(True), asked.count(False)) == (1, 2)
 
 
 async def test_session_limits_are_always_set(db):

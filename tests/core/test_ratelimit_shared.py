@@ -70,7 +70,7 @@ async def test_nodes_count_together(node, other_node):
 
 
 async def test_calls_come_back_evenly(node):
-    rate = Rate(10, 1)
+    rate = Rate(10, 10)
     assert admitted(await rush(30, lambda: node.take("n", "k", rate))) == 10
     verdict = await node.take("n", "k", rate)
     assert not verdict.allowed

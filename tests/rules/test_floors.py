@@ -6,6 +6,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+# Every file is read once, so by one worker.
+pytestmark = pytest.mark.xdist_group("floors")
+
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "daemon" / "wharfd"
 PLUGINS = ROOT / "plugins"

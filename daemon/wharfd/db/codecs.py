@@ -1,4 +1,4 @@
-"""How values travel: json and jsonb are encoded and decoded with msgspec.
+"""How values travel: json and jsonb are encoded and decoded with msgspec, arrays of built-in types are known.
 
 Everything else is asyncpg's own: timestamptz is an aware datetime in UTC, numeric a Decimal, bytea bytes,
 arrays lists. The codecs are binary, so that COPY can use them too.
@@ -6,6 +6,8 @@ arrays lists. The codecs are binary, so that COPY can use them too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -22,6 +24,29 @@ def _encode_jsonb(value: Any) -> bytes:
 
 def _decode_jsonb(data: bytes) -> Any:
     return _decoder.decode(data[1:])
+
+
+# PostgreSQL numbers the types below this by hand: each means the same on every server.
+_BY_HAND = 10_000
+_described: dict[frozenset[int], Any] = {}
+_NOT_ASKED = SimpleNamespace(name="not asked")  # no statement of the server was used
+
+
+class Connection(asyncpg.Connection):
+    """A connection that describes a built-in type as an earlier one learnt it.
+
+    asyncpg asks the server anew on each connection for each kind of array, by a query that takes longer than
+    most that need the answer.
+    """
+
+    async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> tuple[Any, Any]:
+        wanted = frozenset(typeoids)
+        if wanted in _described:
+            return _described[wanted], _NOT_ASKED
+        types, statement = await super()._introspect_types(wanted, timeout)  # type: ignore[misc]
+        if max(wanted) < _BY_HAND:
+            _described[wanted] = types
+        return types, statement
 
 
 async def register_codecs(connection: asyncpg.Connection) -> None:

@@ -15,7 +15,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from ..errors import DatabaseUnavailable
 from .bridge import Bridge
-from .codecs import register_codecs
+from .codecs import Connection, register_codecs
 from .settings import DatabaseSettings, shown, split_hosts
 
 _LOST = (
@@ -111,6 +111,7 @@ async def connect(bridge: Bridge, settings: DatabaseSettings, target: Target) ->
 async def _connect(url: str, session: str, settings: DatabaseSettings, target: Target) -> asyncpg.Connection:
     connection: asyncpg.Connection = await asyncpg.connect(
         url,
+        connection_class=Connection,
         timeout=settings.connect_timeout_seconds,
         target_session_attrs=SessionAttribute(session),
         server_settings=_server_settings(settings, target),

@@ -31,7 +31,7 @@ _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
     "shared_preload_libraries": "pg_stat_statements",
-    "autovacuum_naptime": "5s",
+    "autovacuum_naptime": "1min",
 }
 
 
