@@ -73,7 +73,9 @@ class DaemonRehearsal:
         if secrets.key is None and self._master_key.exists():
             secrets = SecretsSettings(key=Secret(self._master_key.read_text()))
         given = Secret(url)
-        database = replace(core.database, url=given, owner_url=given, read_url=None, pgbouncer=False)
+        database = replace(
+            core.database, url=given, owner_url=given, read_url=None, pgbouncer=False, settings={}
+        )
         return replace(
             core,
             http=replace(core.http, bind="127.0.0.1:0", tls=None),

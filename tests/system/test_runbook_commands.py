@@ -125,7 +125,7 @@ def test_a_command_that_does_not_exist_is_noticed(parser, capsys):
 
 def test_the_tests_that_the_page_of_traps_names_are_there():
     root = RUNBOOKS.parents[1]
-    sources = "".join(path.read_text() for path in (root / "tests" / "plugins").glob("*/test_*.py"))
+    sources = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)`", (root / "docs" / "backups.md").read_text())
     assert len(named) > 15
     assert [name for name in named if f"def {name}(" not in sources] == []
