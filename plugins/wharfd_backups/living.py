@@ -48,6 +48,10 @@ async def _receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
     keeper = upkeep.keeper_of(ctx)
     way = ctx.settings.log_by if keeper.method == "physical" else "nothing"
     dsn = await _told_server(ctx, keeper, way)
+    awaiting: Awaiting | None = None
+    if keeper.server.data_dir is not None:  # no other server may be told
+        awaiting = Awaiting(keeper.programs, keeper.server.dsn("superuser"), ctx.log)
+        await awaiting.take_back()
     if way != "nothing":
         kind = Receiver if way == "receiver" else Pushed
         keeper.receiver = kind(
@@ -59,20 +63,12 @@ async def _receive(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
             system=keeper.facts.system,
             segment_bytes=keeper.facts.segment_bytes,
             log=ctx.log,
-            awaiting=_awaiting(ctx, keeper),
+            awaiting=awaiting if way == "receiver" and ctx.settings.commits_wait else None,
         )
         await keeper.receiver.run(ctx.settings.archive_every.total_seconds(), task_status)
         return
     task_status.started()
     await trio.sleep_forever()
-
-
-def _awaiting(ctx: Context, keeper: upkeep.Keeper) -> Awaiting | None:
-    """Return what has commits wait for the receiver, on the one server that we may tell so."""
-    wanted = ctx.settings.log_by == "receiver" and ctx.settings.commits_wait
-    if not wanted or keeper.server.data_dir is None:
-        return None
-    return Awaiting(keeper.programs, keeper.server.dsn("superuser"), ctx.log)
 
 
 async def _told_server(ctx: Context, keeper: upkeep.Keeper, way: str) -> str:

@@ -115,8 +115,9 @@ async def not_receiving(ctx: Context) -> list[Finding]:
         return []
     if not receiver.state.receiving:
         return [Finding(f"the receiver does not run: {receiver.state.reason or 'it starts'}", "receiver")]
-    if receiver.awaiting is not None and not receiver.awaiting.now:
-        return [Finding("the receiver is behind, and commits do not wait for it", "receiver")]
+    awaiting = receiver.awaiting
+    if awaiting is not None and not awaiting.now and not awaiting.others:
+        return [Finding(f"commits do not wait for the receiver: {awaiting.why_not}", "receiver")]
     return []
 
 

@@ -219,7 +219,7 @@ async def test_a_cancelled_daemon_stops_its_server_in_order(state, logged):
 async def test_a_killed_server_is_restarted_with_every_committed_row(state, logged):
     async with running(state, logged) as server:
         await query(server, "app", "INSERT INTO kept SELECT generate_series(1, 1000)")
-        await query(server, "superuser", "ALTER SYSTEM SET synchronous_standby_names = 'gone'")
+        await query(server, "superuser", "ALTER SYSTEM SET synchronous_standby_names = 'wharfd_receiver'")
         first = server.pid
         os.kill(first, signal.SIGKILL)
         assert await server.wait_died() == "killed by SIGKILL"

@@ -97,7 +97,10 @@ async def exported_snapshot(
         while not answer.endswith(f"{_END}\n".encode()):
             chunk = await psql.receive_some()
             if not chunk:
-                raise ProgramFailed("psql failed while the tables were counted; see the server's log")
+                words = answer.decode(errors="replace").strip().splitlines()[-1:]
+                raise ProgramFailed(
+                    f"psql failed while the tables were counted: {''.join(words) or 'no word'}"
+                )
             answer += chunk
         first, *rest = answer.splitlines()[:-1]
         moment = msgspec.json.decode(first, type=_Moment)

@@ -80,14 +80,14 @@ class Programs:
 
     @asynccontextmanager
     async def conversation(self, dsn: str, *options: str) -> AsyncIterator[trio.abc.Stream]:
-        """Have a psql for the length of the block: it runs what it is sent, and answers unadorned."""
+        """Have a psql for the length of the block: it runs what it is sent, and answers or complains."""
         bare, env = self.environment(dsn)
         command = [str(self.binaries.program("psql")), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1"]
         psql = await trio.lowlevel.open_process(
             [*command, *options, "-d", bare],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
             env=env,
         )
         assert psql.stdio is not None

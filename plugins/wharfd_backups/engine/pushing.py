@@ -14,7 +14,7 @@ import trio
 from wharfd import WharfdError
 
 from .programs import Programs
-from .receiving import SLOT, Receiver
+from .receiving import SLOT, Receiver, make_incoming
 
 _ASK_SECONDS = 5.0
 _STATE = """SELECT current_setting('archive_mode'), current_setting('archive_command'),
@@ -52,7 +52,7 @@ async def switch_on(programs: Programs, dsn: str, folder: Path) -> bool:
 
 
 def _make(folder: Path, programs: Programs) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_incoming(folder)
     programs.confinement.give(folder)
 
 

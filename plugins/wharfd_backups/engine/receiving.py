@@ -86,7 +86,6 @@ class Receiver:
         self, every_seconds: float, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Receive and archive until cancelled; trouble is noted, logged and tried again."""
-        self.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             await self.prepare_slot()  # before the first backup that may be asked for
         except WharfdError as error:
@@ -122,6 +121,7 @@ class Receiver:
 
     async def prepare_slot(self) -> None:
         """Make the slot; one that the server gave up is made anew, and the hole it leaves is remembered."""
+        make_incoming(self.incoming)
         rows = await self._programs.rows(self._dsn, _SLOT_STATE)
         if rows and rows[0][0] == "lost":
             self.state.lost_slot = True
@@ -243,6 +243,17 @@ class Receiver:
         async with self._turn:
             self.state.gaps = await trio.to_thread.run_sync(look)
         return self.state.gaps
+
+
+def make_incoming(folder: Path) -> None:
+    """Make the folder of the log as it is received."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the folder {folder} of the received log cannot be made: {error.strerror}; make it, give it to "
+            "wharfd's user, and name it in ReadWritePaths= of the unit"
+        ) from None
 
 
 async def _end(receiver: trio.Process) -> None:

@@ -1,8 +1,9 @@
 -- Brings a server to where wharfd needs it: roles, database, rights, extension. Run at every start, as the
 -- superuser, through psql; a start that was cut short is finished by the next one.
 
--- Commits waited for a receiver that is not there yet: whoever starts it says when they wait again.
-ALTER SYSTEM RESET synchronous_standby_names;
+-- Commits waited for the receiver of the backups, which is not there yet; it says when they wait again.
+SELECT 'ALTER SYSTEM RESET synchronous_standby_names'
+ WHERE current_setting('synchronous_standby_names') = 'wharfd_receiver' \gexec
 SELECT pg_reload_conf() \g /dev/null
 
 SELECT format('CREATE ROLE %I LOGIN', role)

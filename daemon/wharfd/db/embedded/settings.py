@@ -27,12 +27,12 @@ _LAWS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
 }
-# Where things lie is decided here, or the daemon would not find them again.
+# Where things lie is decided here, or the daemon would not find them again; the last by the plugin `backups`.
 _OURS = frozenset(
     {"port", "unix_socket_directories", "unix_socket_group", "data_directory", "config_file", "hba_file"}
     | {"ident_file", "external_pid_file", "logging_collector", "log_destination", "log_directory"}
     | {"log_filename", "log_file_mode", "ssl", "allow_alter_system", "include", "include_dir"}
-    | {"include_if_exists"}
+    | {"include_if_exists", "synchronous_standby_names"}
 )
 
 
