@@ -4,12 +4,14 @@
     python bench/keeping_load.py --gib 1 --rate 500      # at a fixed rate: how long a provider waits
     python bench/keeping_load.py --data DIR              # on a copy of what `bench/keeping.py fill` has made
 
-The daemon has its own PostgreSQL (fsync on), receives the log, encrypts and copies to a second place, and is
-asked over its API for the backup and for the drill with all its checks. Webhooks are signed, all different,
-and committed before they are answered. Without `--rate` processing is paused, as in `ingest_durable.py`; with
-it the daemon processes what it accepts. Client, daemon and PostgreSQL share the machine: one that is
-saturated shows in full what a backup costs. Alone is measured before, between and after; what counts is the
-ratio to the mean of the two beside it. `--pace 0` lets both go as fast as they can.
+Twice the same, in turn: a new daemon on a copy of the same data is loaded for as long as the errand takes,
+once with the errand and once without. So tables grow and checkpoints come alike in both; two stretches of one
+daemon differ by more than the errand costs. The ratio is that of all webhooks accepted, or of the p95.
+
+The daemon has its own PostgreSQL (fsync on), receives the log, encrypts and copies to a second place, and
+is asked over its API. Webhooks are signed, all different, and wait in the queue unless the rate is fixed:
+then it processes what it accepts. Client, daemon and PostgreSQL share the machine: one that is saturated
+shows in full what a backup costs. `--pace 0` lets backup and drill go as fast as they can.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,76 +36,101 @@ from rig import NETBANX, Daemon
 
 CONNECTIONS = 16
 STEP = 1.0
+WARM_UP = 3
+ERRANDS = {"backup": "/api/v1/backups", "drill": "/api/v1/backups/drills"}
 CONFIG = """
 [plugins.backups]
 before_migrations = "off"
 pace = {pace:g}
 second = {{ folder = "{folder}/second" }}
 """
+Step = tuple[float, list[float]]
 
 
-class Meter:
-    """Loads a daemon in steps of a second, for a time or for as long as something goes on."""
+class Load:
+    """Webhooks for one daemon, a second at a time: how many were accepted, and how long each took."""
 
     def __init__(self, daemon: Daemon, rate: float | None) -> None:
         self.daemon, self.rate = daemon, rate
 
-    def measure(self, what: str, goes_on: Callable[[float], bool]) -> float:
-        """Print and return what counts: accepted a second, or, at a fixed rate, p95 in ms."""
-        rates, times, began = list[float](), list[float](), time.perf_counter()
-        while goes_on(time.perf_counter() - began):
-            if self.rate is None:
-                supply = iter(requests(int(STEP * 12_000)))
-                rate, some = load(self.daemon.ingest, CONNECTIONS, STEP, supply)
-                rates.append(rate)
-            else:
-                some = send_on_schedule(self.daemon.ingest, CONNECTIONS, self.rate, STEP)
-            times += some
-        p50, p95, p99 = (sorted(times)[int(len(times) * q)] * 1000 for q in (0.5, 0.95, 0.99))
-        mean = statistics.mean(rates) if rates else self.rate
-        print(f"{what:<26}{mean:8.0f}/s   p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f} ms", flush=True)
-        return mean if self.rate is None else p95
+    def step(self) -> Step:
+        if self.rate is None:
+            return load(self.daemon.ingest, CONNECTIONS, STEP, iter(requests(int(STEP * 12_000))))
+        return self.rate, send_on_schedule(self.daemon.ingest, CONNECTIONS, self.rate, STEP)
 
-    def alone(self, seconds: float) -> float:
-        """Measure with nothing else going on."""
-        return self.measure("alone", lambda gone: gone < seconds)
+    def during(self, errand: str) -> list[Step]:
+        """Load it for as long as an errand takes that is asked for now."""
+        run, steps = self.daemon.ask(ERRANDS[errand], {})["run"], list[Step]()
+        while not (found := self.ended(run)):
+            steps.append(self.step())
+        if found["state"] == "failed":
+            raise SystemExit(f"the {errand} failed: {found['error']}")
+        return steps
 
-    def during(self, what: str, path: str) -> float:
-        """Measure while a run that is asked for goes on, and say how it went."""
-        run = self.daemon.ask(path, {})["run"]
-        found: dict[str, Any] = {}
+    def ended(self, run: str) -> dict[str, Any] | None:
+        found: dict[str, Any] = self.daemon.ask(f"/api/v1/backups/runs/{run}")
+        return found if found["state"] in ("done", "failed") else None
 
-        def goes_on(gone: float) -> bool:
-            found.update(self.daemon.ask(f"/api/v1/backups/runs/{run}"))
-            return found["state"] not in ("done", "failed")
-
-        value = self.measure(what, goes_on)
-        if found["state"] != "done":
-            raise SystemExit(f"{what} failed: {found['error']}")
-        result = found["result"]
-        print(f"  {what}: {result.get('took_seconds') or result.get('phases')} s", flush=True)
-        return value
+    def back_up(self) -> None:
+        """Take a backup that a drill can try, before anything is measured."""
+        run = self.daemon.ask(ERRANDS["backup"], {})["run"]
+        while not self.ended(run):
+            self.step()
 
 
-def run(folder: Path, rate: float | None, seconds: float, pace: float) -> None:
-    """Measure alone, with a backup, alone, with a drill, alone."""
-    daemon = Daemon(folder, NETBANX + CONFIG.format(folder=folder, pace=pace))
+@contextmanager
+def loaded(data: Path, given: argparse.Namespace, errand: str) -> Iterator[Load]:
+    """A new daemon on a copy of the data, warmed up."""
+    folder = Path(tempfile.mkdtemp(prefix="wl-", dir=data.parent))
     try:
-        if rate is None:
-            daemon.ask("/api/webhooks/queue", {"action": "pause"})
-        meter = Meter(daemon, rate)
-        meter.measure("warm-up, does not count", lambda gone: gone < 3)
-        before = meter.alone(seconds)
-        backup = meter.during("while a backup is taken", "/api/v1/backups")
-        between = meter.alone(seconds)
-        drill = meter.during("while a drill runs", "/api/v1/backups/drills")
-        after = meter.alone(seconds)
+        subprocess.run(["cp", "-a", "--reflink=auto", str(data / "state"), str(folder)], check=True)
+        subprocess.run(["sync", "-f", str(folder)], check=True)
+        daemon = Daemon(folder, NETBANX + CONFIG.format(folder=folder, pace=given.pace))
+        try:
+            if given.rate is None:
+                daemon.ask("/api/webhooks/queue", {"action": "pause"})
+            one = Load(daemon, given.rate)
+            if errand == "drill":
+                one.back_up()
+            for _ in range(WARM_UP):
+                one.step()
+            yield one
+        finally:
+            daemon.stop()
     finally:
-        daemon.stop()
-    for what, value, beside in (("backup", backup, (before, between)), ("drill", drill, (between, after))):
-        ratio = value / statistics.mean(beside)
-        words = f"{100 * (1 - ratio):+.0f} % slower" if rate is None else f"p95 {ratio:.2f} times as long"
-        print(f"{what}: {words}")
+        shutil.rmtree(folder)
+
+
+def say(what: str, steps: list[Step]) -> tuple[float, float]:
+    """Print and return how many were accepted a second, and the p95 in ms."""
+    rate, times = statistics.mean(step[0] for step in steps), sorted(t for step in steps for t in step[1])
+    p50, p95, p99 = (times[int(len(times) * q)] * 1000 for q in (0.5, 0.95, 0.99))
+    print(
+        f"{what:<16}{len(steps):4d} s {rate:7.0f}/s   p50 {p50:.1f}  p95 {p95:.1f}  p99 {p99:.1f} ms",
+        flush=True,
+    )
+    return rate, p95
+
+
+def pair(data: Path, given: argparse.Namespace, errand: str) -> float:
+    """Return what with the errand is of what is without."""
+    with loaded(data, given, errand) as one:
+        steps = one.during(errand)
+    with loaded(data, given, errand) as one:
+        alone = [one.step() for _ in steps]
+    beside, without = say(f"with a {errand}", steps), say("without", alone)
+    return beside[0] / without[0] if given.rate is None else beside[1] / without[1]
+
+
+def run(data: Path, given: argparse.Namespace) -> None:
+    """Measure round after round, and print the medians."""
+    for errand in ERRANDS:
+        ratios = [pair(data, given, errand) for _ in range(given.rounds)]
+        middle, shown = statistics.median(ratios), " ".join(f"{ratio:.2f}" for ratio in ratios)
+        if given.rate is None:
+            print(f"{errand}: {100 * (1 - middle):+.0f} % slower ({shown})", flush=True)
+        else:
+            print(f"{errand}: p95 {middle:.2f} times as long ({shown})", flush=True)
 
 
 def main() -> None:
@@ -114,20 +141,18 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=1.0)
     parser.add_argument("--data", type=Path, help="a database that `keeping.py fill` has made; it is copied")
     parser.add_argument("--rate", type=float, help="webhooks a second; as many as it takes without")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long alone is measured each time")
-    parser.add_argument("--pace", type=float, default=50.0, help="[plugins.backups] pace")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pace", type=float, default=20.0, help="[plugins.backups] pace")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f} before")
-    folder = Path(tempfile.mkdtemp(prefix="wl-", dir=given.data and given.data.absolute().parent))
-    try:
-        if given.data is None:
-            trio.run(keeping.fill, folder, given.gib)
-        else:
-            subprocess.run(["cp", "-a", "--reflink=auto", str(given.data / "state"), str(folder)], check=True)
-        subprocess.run(["sync", "-f", str(folder)], check=True)
-        run(folder, given.rate, given.seconds, given.pace)
-    finally:
-        shutil.rmtree(folder)
+    if given.data is not None:
+        run(given.data.absolute(), given)
+        return
+    with tempfile.TemporaryDirectory(prefix="wd-") as folder:
+        data = Path(folder) / "data"
+        data.mkdir()
+        trio.run(keeping.fill, data, given.gib)
+        run(data, given)
 
 
 if __name__ == "__main__":

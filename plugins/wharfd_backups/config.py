@@ -71,7 +71,7 @@ class Settings:
     )
     mount_for: timedelta = option(timedelta(hours=4), help="how long a mounted backup stays")
     pace: float = option(
-        50.0, help="megabytes a second that backups and drills move, so that they slow nobody; 0 for no limit"
+        20.0, help="megabytes a second that backups and drills move, so that they slow nobody; 0 for no limit"
     )
     compression: int = option(1, help="level of zstd, 1 to 19; 3 takes twice the time and saves nothing")
 
