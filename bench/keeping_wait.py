@@ -22,7 +22,6 @@ from ingest_open import send_on_schedule
 from ingest_rig import load, requests
 from rig import NETBANX, Daemon
 
-CONNECTIONS = 64
 BACKUPS = '[plugins.backups]\nbefore_migrations = "off"\ncommits_wait = {}\n'
 WAYS = {
     "no receiver": "",
@@ -39,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rate", type=float, default=500.0)
+    parser.add_argument("--callers", type=int, default=64, help="how many send at a time")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f} before")
     fast = {way: list[float]() for way in WAYS}
@@ -53,10 +53,10 @@ def main() -> None:
             for way, daemon in daemons.items():
                 daemon.ask("/api/webhooks/queue", {"action": "pause"})
                 supply = iter(requests(int(given.seconds * 12_000)))
-                rate, _ = load(daemon.ingest, CONNECTIONS, given.seconds, supply)
+                rate, _ = load(daemon.ingest, given.callers, given.seconds, supply)
                 daemon.ask("/api/webhooks/queue", {"action": "resume"})
                 daemon.settle()
-                times = sorted(send_on_schedule(daemon.ingest, CONNECTIONS, given.rate, given.seconds))
+                times = sorted(send_on_schedule(daemon.ingest, given.callers, given.rate, given.seconds))
                 if count:  # the first round warms up
                     fast[way].append(rate)
                     late[way].append(tuple(times[int(len(times) * q)] * 1000 for q in (0.5, 0.95, 0.99)))
