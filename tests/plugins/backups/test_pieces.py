@@ -213,6 +213,8 @@ def test_what_root_restores_is_for_the_owner_of_the_state_folder(tmp_path):
     assert owner_of(tmp_path / "none") is None
     os.chown(tmp_path, pwd.getpwnam("daemon").pw_uid, -1)
     assert owner_of(tmp_path) == "daemon"
+    os.chown(tmp_path, 54321, -1)  # of a container's daemon, that nobody gave a name
+    assert owner_of(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["master.key", "admin.token", "backup-identity.txt", "tls.key"])
