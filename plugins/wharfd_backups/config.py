@@ -39,7 +39,8 @@ class Settings:
     )
     incoming: Path | None = option(
         None,
-        help="folder where the log is received, best on another disk than the database",
+        help="folder where the log is received, best on another disk than the database; "
+        "when it changes, move its files along",
         example='"/mnt/log"',
     )
     commits_wait: bool = option(

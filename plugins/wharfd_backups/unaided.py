@@ -85,10 +85,16 @@ async def carry_out(settings: Settings, arguments: argparse.Namespace, output: O
 
 
 def owner_of(state_dir: Path) -> str | None:
-    """Return as whom root restores: the user of the daemon, who could not read files of root's."""
+    """Return as whom root restores: the user of the daemon, who could not read files of root's.
+
+    None for one without a name, as in a container: PostgreSQL would not run as such.
+    """
     if os.geteuid() != 0 or not state_dir.exists() or state_dir.stat().st_uid == 0:
         return None
-    return state_dir.owner()
+    try:
+        return state_dir.owner()
+    except KeyError:
+        return None
 
 
 async def _check(restored: Restored, programs: Programs, *, everything: bool, output: Output) -> list[Check]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import msgspec
 import trio
 
@@ -60,12 +61,7 @@ async def advance(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
     }
     while unit.state != "dropped":
         before = unit.state
-        try:
-            await steps[before](machine, unit, policy, shape)
-        except KeptBack:
-            if unit.part and before != "detached":  # what stays is to be seen; it may be out, or half out,
-                await tables.attach(machine.db, unit.source, unit.part)  # when a kill came before its note
-            raise
+        await steps[before](machine, unit, policy, shape)
         machine.hear(f"after_{before}")
         found = await store.get(machine.db, unit.id)
         assert found is not None
@@ -77,7 +73,7 @@ async def advance(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
 
 async def _begin(machine: Machine, unit: Unit, policy: Policy, shape: Shape) -> None:
     if unit.part:  # also without an archive, a month with live or held rows stays as a whole
-        await _check_month(machine, unit, policy, shape)
+        await _check_month(machine, unit, unit.part, policy, shape)
     state = "exporting" if unit.archive else "uploaded"
     await machine.db.execute(store.MOVE, unit.id, state)
 
@@ -86,7 +82,7 @@ async def _export(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
     if unit.manifest is not None:  # the month changed after it was archived; the new archive replaces the old
         await trio.to_thread.run_sync(machine.archive.forget, await manifest_of(machine, unit))
     if unit.part:
-        await _check_month(machine, unit, policy, shape)
+        await _check_month(machine, unit, unit.part, policy, shape)
         manifest = await machine.archive.export(
             machine.db, unit, policy, _EVERY_ROW, shape.columns, None, machine.hear
         )
@@ -117,7 +113,7 @@ async def _upload(machine: Machine, unit: Unit, policy: Policy, shape: Shape) ->
 
 async def _detach(machine: Machine, unit: Unit, policy: Policy, shape: Shape) -> None:
     assert unit.part is not None
-    await _check_month(machine, unit, policy, shape)
+    await _check_month(machine, unit, unit.part, policy, shape)
     if unit.archive:
         await _check_places(machine, unit)
     await tables.detach(machine.db, unit.source, unit.part)
@@ -234,9 +230,17 @@ async def _gate_of_month(db: Any, policy: Policy, shape: Shape) -> Gate:
     return gate(policy, shape, await store.holds(db), None)
 
 
-async def _check_month(machine: Machine, unit: Unit, policy: Policy, shape: Shape) -> None:
-    kept = await tables.kept_back(machine.db, unit.table, await _gate_of_month(machine.db, policy, shape))
-    if kept:
-        raise KeptBack(
-            f"{kept} rows of {unit.table} are live work, held, or not of the rule; the month stays"
-        )
+async def _check_month(machine: Machine, unit: Unit, part: str, policy: Policy, shape: Shape) -> None:
+    """Raise `KeptBack` for a month with rows that stay, and put it back where it is out already.
+
+    One that stays and cannot be put back is trouble: its rows are seen by nobody.
+    """
+    kept = await tables.kept_back(machine.db, part, await _gate_of_month(machine.db, policy, shape))
+    if not kept:
+        return
+    reason = f"{kept} rows of {part} are live work, held, or not of the rule; the month stays"
+    try:  # it may be out, or half out, when a kill came before the note of that
+        await tables.attach(machine.db, unit.source, part)
+    except (asyncpg.PostgresError, OSError, WharfdError) as error:
+        raise WharfdError(f"{reason}, and cannot be attached to {unit.source}: {error}") from None
+    raise KeptBack(reason)

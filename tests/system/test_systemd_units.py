@@ -86,6 +86,19 @@ def test_the_drop_ins_verify(machine, drop_in):
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
 
+def test_the_drop_in_opens_the_folders_of_the_documented_backups_and_the_readme_makes_them():
+    words = (UNITS.parent / "docs/backups.md").read_text()
+    wanted = re.findall(r'^(?:folder|incoming) = "(.+?)"', words, re.MULTILINE)
+    paths = next(line for line in settings("drop-ins/backups.conf") if line.startswith("ReadWritePaths="))
+    made = re.search(
+        r"^install -d .* wharfd ((?:/var/\S+ ?)+)$", (UNITS / "README.md").read_text(), re.MULTILINE
+    )
+    opened = paths.partition("=")[2].split()
+    assert len(wanted) == 2
+    assert [path.lstrip("-") for path in opened] == wanted == made[1].split()
+    assert opened[1].startswith("-")  # who has no such folder starts all the same
+
+
 @needs("systemd-analyze")
 @pytest.mark.parametrize("unit", ["wharfd.service", "wharfd@.service"])
 def test_the_sandbox_is_tight(unit):

@@ -26,23 +26,25 @@ def pick(
     `archived` are the log files there are: a point in a file that is not there yet is no target.
     `archived_until` is a moment up to which the log surely is; without it no moment is chosen.
 
-    A backup from before a restore was taken into use is tried within its own timeline: what the server
-    wrote between the restore and the start of its receiver is in no archive, and nothing leads across.
+    A backup of an earlier timeline is tried within that one. After a restore that was taken into use nothing
+    leads across: what the server wrote until its receiver started is in no archive. After the failover of a
+    given server all of it may be, and the log from the switch on is tried with the next backup only.
     """
     if not entries:
         raise WharfdError("there is no backup to try")
     entry = chance.choice(entries)
     if entry.method == "logical":
         return Aim(entry=entry, target=LATEST, marker=entry.marker)
+    timeline = entry.timeline or 1
     markers = [
         later.marker
         for later in entries
         if later.marker and later.system == entry.system and later.method == "physical"
+        and (later.timeline or 1) == timeline
         and entry.end_lsn and lsn_of(later.marker.lsn) >= lsn_of(entry.end_lsn)
-        and segment_at(lsn_of(later.marker.lsn), later.timeline or 1, entry.segment_bytes).name in archived
-        and later.timeline == entry.timeline
+        and segment_at(lsn_of(later.marker.lsn), timeline, entry.segment_bytes).name in archived
     ]  # fmt: skip
-    left_behind = max((int(name[:8], 16) for name in archived), default=0) > (entry.timeline or 1)
+    left_behind = max((int(name[:8], 16) for name in archived), default=0) > timeline
     if left_behind:  # a moment needs a commit after it, and a marker is one
         archived_until = max((marker.at for marker in markers), default=None)
     ways = ["marker"] * 2 * bool(markers)

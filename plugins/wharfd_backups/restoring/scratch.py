@@ -116,7 +116,7 @@ class Scratch:
 
     async def _prepare(self, settings: Mapping[str, str], recover: bool) -> None:
         if self._socket is None:
-            self._socket = Path(tempfile.mkdtemp(prefix="wharfd-", dir=_within_reach()))
+            self._socket = Path(tempfile.mkdtemp(prefix="wharfd-", dir=self._within_reach()))
             if len(os.fsencode(self._socket / _SOCKET)) > _LONGEST_SOCKET:
                 self._socket.rmdir()
                 raise ScratchFailed(
@@ -161,6 +161,16 @@ class Scratch:
         self.data.chmod(0o700)
         self.log.touch()
         self._programs.confinement.give(self.log)
+
+    def _within_reach(self) -> Path | None:
+        """Return where its socket is to lie: systemd may show this process a /tmp that no one else can enter.
+
+        None for the folder of temporary files, where there is no other or the server would not get into it.
+        """
+        name = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        if not os.access(name, os.W_OK) or self._programs.confinement.first_closed(Path(name)) is not None:
+            return None
+        return Path(name)
 
     async def _from_control(self) -> dict[str, str]:
         """Return the settings that a replaying server must have as high as the one that wrote the log."""
@@ -235,12 +245,6 @@ class Scratch:
         assert self._process is not None
         while self._process.poll() is None:  # noqa: ASYNC110 - a process tells by being asked
             await trio.sleep(_POLL_SECONDS)
-
-
-def _within_reach() -> str | None:
-    """Return where a socket is to lie: systemd may show this process a /tmp that no one else can enter."""
-    folder = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _quoted(value: str) -> str:

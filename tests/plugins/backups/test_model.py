@@ -262,6 +262,10 @@ def test_a_drill_stays_on_the_timeline_of_its_backup():
         if aim.entry in old:
             assert aim.marker in (None, old[0].marker, old[1].marker)
             assert aim.target.time is None or aim.target.time < old[1].finished_at
+    # an entry that does not tell its timeline is of the first
+    untold = [entry("a", days[1], timeline=None), marked("b", days[0], "0/4000000", 1)]
+    aims = [choosing.pick(untold, there[:2], random.Random(n)) for n in range(50)]
+    assert {aim.target.kind for aim in aims if aim.entry.id == "a"} == {"lsn"}
     # one of which nothing but its own log is left goes as far as that leads
     alone = choosing.pick([entry("a")], there, random.Random(0), archived_until=NOW)
     assert alone.target == targets.BEFORE_GAP

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wharfd import Folder, Packing, StorageError
+from wharfd import Confinement, Folder, Packing, StorageError
 from wharfd_backups.engine.extras import WillNotKeep, pack_files
 from wharfd_backups.engine.pacing import Pace
-from wharfd_backups.engine.programs import without_password
+from wharfd_backups.engine.programs import Programs, without_password
 from wharfd_backups.engine.pushing import archive_command
 from wharfd_backups.engine.receiving import LogState, Receiver, keep_log_file
 from wharfd_backups.engine.storehouse import Storehouse
@@ -184,6 +184,25 @@ async def test_a_socket_path_that_is_too_long_is_said_before_the_server_is(tmp_p
     assert list(long.iterdir()) == []
 
 
+def test_a_socket_lies_only_where_the_server_gets_to(tmp_path, monkeypatch):
+    """A root daemon has PostgreSQL run as another user, to whom its RuntimeDirectory may be closed."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o750)
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
+    other = Confinement(uid=os.geteuid() + 1, groups=(), peer="root", switch=True)
+    ours = Confinement(uid=os.geteuid(), groups=(os.getegid(),), peer="root")
+
+    def where(confinement):
+        return Scratch(tmp_path, Programs(None, confinement), "postgres")._within_reach()
+
+    assert (where(ours), where(other)) == (runtime, None)
+    runtime.chmod(0o755)
+    assert where(other) == runtime
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "gone"))
+    assert where(ours) is None
+
+
 def test_a_place_that_cannot_be_written_is_said_with_the_way_out():
     """Nobody makes a folder in /sys, root included."""
     with pytest.raises(
@@ -213,6 +232,8 @@ def test_what_root_restores_is_for_the_owner_of_the_state_folder(tmp_path):
     assert owner_of(tmp_path / "none") is None
     os.chown(tmp_path, pwd.getpwnam("daemon").pw_uid, -1)
     assert owner_of(tmp_path) == "daemon"
+    os.chown(tmp_path, 54321, -1)  # of a container's daemon, that nobody gave a name
+    assert owner_of(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["master.key", "admin.token", "backup-identity.txt", "tls.key"])

@@ -16,7 +16,6 @@ from wharfd_backups.engine.storehouse import Storehouse
 from wharfd_backups.guarding import back_up_before
 from wharfd_backups.model import catalogue
 from wharfd_backups.model.catalogue import Entry
-from wharfd_backups.model.keeping import Keep
 from wharfd_backups.model.wal import Gap
 from wharfd_backups.restoring.unpacking import fetch
 from wharfd_backups.upkeep import keeper_of
@@ -108,29 +107,29 @@ async def test_tables_are_changed_after_a_backup_or_not_at_all(world, short):
         )
 
 
-async def test_backups_that_the_second_place_alone_knows_age_too(tmp_path):
-    house = Storehouse(Folder(tmp_path / "first"), Folder(tmp_path / "second"))
-    for name, age, timeline in (("bkp_old", 30, 1), ("bkp_kept", 2, 1), ("bkp_new", 0, 2)):
-        at = datetime.now(UTC) - timedelta(days=age)
-        entry = Entry(
-            id=name, method="physical", reason="daily", started_at=at, finished_at=at, server_version=180006,
-            database="wharfd", superuser="postgres", parts=(), system="77", timeline=timeline,
-            start_lsn=f"0/{40 - age:X}000060", end_lsn=f"0/{40 - age:X}000070",
-        )  # fmt: skip
-        for place in house.places[timeline % 2 :]:  # the first was lost with the machine before the last
-            place.create(catalogue.key_of(name), catalogue.encode(entry))
-    for number in (10, 37, 38, 39):
-        house.second.create(f"wal/77/0000000100000000{number:08X}.{'0' * 16}.zst", b"x")
-
-    async def now(*_):
-        return datetime.now(UTC)
-
-    ctx = SimpleNamespace(db=SimpleNamespace(fetchval=now), log=structlog.get_logger())
-    settings = SimpleNamespace(keep=Keep(daily=2))
-    keeper = SimpleNamespace(storehouse=house, settings=settings, facts=SimpleNamespace(system="77"))
-    assert await prune(ctx, keeper) == ["bkp_old"]
-    assert [entry.id for entry in house.entries(house.second)[0]] == ["bkp_kept", "bkp_new"]
-    assert len(house.log_files("77", house.second)) == 2
+async def test_backups_that_the_second_place_alone_knows_age_too(daemon, tmp_path):
+    config = (
+        f'[plugins.backups]\nfolder = "{tmp_path}/first"\nsecond = {{ folder = "{tmp_path}/second" }}\n'
+        'keep_daily = 2\nlog_by = "nothing"\nbefore_migrations = "off"\n'
+    )
+    async with daemon(plugins={"backups": wharfd_backups}, config=config) as d:
+        ctx = d.context("backups")
+        keeper = keeper_of(ctx)
+        house, system = keeper.storehouse, keeper.facts.system
+        for name, age, timeline in (("bkp_old", 30, 1), ("bkp_kept", 2, 1), ("bkp_new", 0, 2)):
+            at = datetime.now(UTC) - timedelta(days=age)
+            entry = Entry(
+                id=name, method="physical", reason="daily", started_at=at, finished_at=at, server_version=180006,
+                database="wharfd", superuser="postgres", parts=(), system=system, timeline=timeline,
+                start_lsn=f"0/{40 - age:X}000060", end_lsn=f"0/{40 - age:X}000070",
+            )  # fmt: skip
+            for place in house.places[timeline % 2 :]:  # the first was lost with the machine before the last
+                place.create(catalogue.key_of(name), catalogue.encode(entry))
+        for number in (10, 37, 38, 39):
+            house.second.create(f"wal/{system}/0000000100000000{number:08X}.{'0' * 16}.zst", b"x")
+        assert await prune(ctx, keeper) == ["bkp_old"]
+        assert [entry.id for entry in house.entries(house.second)[0]] == ["bkp_kept", "bkp_new"]
+        assert len(house.log_files(system, house.second)) == 2
 
 
 async def test_gaps_that_a_kept_backup_needs_are_found(tmp_path):

@@ -344,6 +344,30 @@ async def test_a_held_month_that_went_out_without_a_note_is_put_back(shop):
         assert (back.status, await old_events(s)) == (200, before), back.body
 
 
+async def test_a_month_that_is_out_goes_back_for_its_rows_alone_and_a_failure_hides_no_reason(shop):
+    async with shop("dry_run_first = false\n", grace="7d") as s:
+        await s.run()
+        (part,) = (await s.sql("SELECT part FROM retention.units WHERE source = 'shop.events' AND rows > 0"))[
+            0
+        ]
+
+        async def again(change):
+            await s.sql(change)
+            return (await s.run())["rules"]["shop.events"]
+
+        forged = """UPDATE retention.units SET state = 'uploaded', detached_at = NULL,
+            manifest = manifest || '{"signature": "00"}' WHERE source = 'shop.events' AND rows > 0"""
+        done = await again(forged)
+        assert any("signature does not fit" in words for words in done["said"]), done
+        assert await old_events(s) == 0
+        await hold(s, table="shop.events", owner="own_1")
+        done = await again(f"ALTER TABLE {part} ADD odd int")
+        said = next(words for words in done["said"] if "cannot be attached" in words)
+        assert "held" in said
+        assert '"odd"' in said
+        assert done["errors"] == 1
+
+
 async def test_an_archive_has_its_own_end_and_a_hold_keeps_it(shop):
     more = 'dry_run_first = false\n[plugins.retention.policies."shop.notes"]\ncold = "30d"\n'
     async with shop(more) as s:
