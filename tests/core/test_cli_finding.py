@@ -1,5 +1,6 @@
 """Which daemon and which configuration a command is for when the line does not say."""
 
+import json
 import os
 from pathlib import Path
 
@@ -55,6 +56,39 @@ def test_check_remarks_on_what_is_allowed_and_perhaps_not_meant(tmp_path, capsys
     assert opened.startswith("wharfd: remark: redis.url: file ")
     assert opened.endswith(f"run `chmod 600 {url}`")
     assert decoded.startswith("wharfd: remark: plugins.netbanx.sources.shop.keys[0]: the key looks like hex")
+
+
+SETTINGS = """
+from dataclasses import dataclass
+from wharfd import hookimpl, option
+
+@dataclass(frozen=True)
+class Settings:
+    word: str = option("", help="a word")
+    def {method}(self): raise TypeError("not thought through")
+
+@hookimpl
+def register_settings(): return Settings
+"""
+
+
+def test_what_the_settings_of_a_plugin_raise_is_said_and_leaves_the_others_be(tmp_path, capsys):
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    for name, method in (("bad", "__post_init__"), ("odd", "remarks")):
+        (folder / f"{name}.py").write_text(SETTINGS.format(method=method))
+    config = tmp_path / "wharfd.toml"
+    config.write_text(f'[daemon]\nplugins_dir = "{folder}"\n[plugins.bad]\n[plugins.odd]\n')
+    told = ["--config", str(config), "--state-dir", str(tmp_path)]
+    assert main(["check", *told, "--json"]) == 0
+    said = capsys.readouterr()
+    assert [(row["plugin"], row["state"], row["reason"]) for row in json.loads(said.out)] == [
+        ("bad", "fail", "reading its settings failed: TypeError: not thought through"),
+        ("odd", "ok", None),
+    ]
+    remark = "remark: plugins.odd: its remarks() failed: TypeError: not thought through"
+    assert said.err == f"wharfd: {remark}\n"
+    assert main(["status", *told, "--url", "http://127.0.0.1:9"]) == 69
 
 
 def test_check_refuses_a_setting_that_the_embedded_postgresql_may_not_have(tmp_path, capsys):

@@ -24,7 +24,7 @@ _RESERVED = tuple(f.name for f in dataclasses.fields(PluginSettings))
 class Configuration:
     """What was read: the core's settings, and each plugin's table, not yet typed.
 
-    `remarks` says what is allowed and perhaps not meant; a plugin's join when its table is typed.
+    `remarks` says what is allowed and perhaps not meant; those on a plugin's table join when it is typed.
     """
 
     core: CoreSettings
@@ -90,10 +90,7 @@ def plugin_settings(configuration: Configuration, name: str, kind: type[S]) -> t
     """Read a plugin's table into its settings class; return the settings or what is wrong."""
     reader = _reader(configuration.environ, configuration.secrets_later)
     settings = reader.read(kind, configuration.tables.get(name, {}), f"plugins.{name}")
-    own = getattr(settings, "remarks", None)
     configuration.remarks.extend(reader.remarks)
-    if callable(own):
-        configuration.remarks.extend(f"plugins.{name}.{remark}" for remark in own())
     return settings, reader.problems
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ...declare import Command
 from ...errors import ConfigError, Problem
+from ...loading import LoadedPlugin
 from ...secrets.sources import FOR_THE_DAEMON_ALONE
 from ..arguments import config_of
 from ..client import Client
@@ -39,9 +40,19 @@ def _check(arguments: argparse.Namespace, client: Client) -> int:
     ]
     output.line(f"configuration: {prepared.path or 'none was named; everything has its default'}")
     output.table(rows, ["plugin", "from", "state", "reason"], empty="no plugin is enabled")
-    for remark in prepared.configuration.remarks:
+    plugins = prepared.registry.host.plugins.values()
+    for remark in [*prepared.configuration.remarks, *(one for p in plugins for one in _own_remarks(p))]:
         complain(f"remark: {remark}")
     return 1 if arguments.strict and any(row["state"] == "fail" for row in rows) else 0
+
+
+def _own_remarks(plugin: LoadedPlugin) -> list[str]:
+    """Return what the plugin's settings remark on; that they raise instead is a remark, too."""
+    remarks = getattr(plugin.settings, "remarks", None)
+    try:
+        return [f"plugins.{plugin.name}.{remark}" for remark in remarks()] if callable(remarks) else []
+    except (Exception, SystemExit) as error:
+        return [f"plugins.{plugin.name}: its remarks() failed: {type(error).__name__}: {error}"]
 
 
 def _apart(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
