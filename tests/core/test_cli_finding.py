@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wharfd.app import prepare
-from wharfd.cli import main
+from wharfd.cli import Parser, main
 from wharfd.errors import ConfigError
 from wharfd.state import known_config, own_state_folder
 
@@ -264,3 +264,15 @@ def test_a_group_without_a_list_prints_its_help_when_it_stands_alone(tmp_path, c
     said = capsys.readouterr()
     assert said.out.startswith(f"usage: wharfd {group}".rstrip())
     assert said.err == ""
+
+
+def test_a_word_that_is_left_out_further_down_the_line_is_wrong_usage(capsys):
+    parser = Parser(prog="wharfd loyalty")
+    cards = parser.add_subparsers(dest="what", required=True).add_parser("cards")
+    cards.add_subparsers(dest="action", required=True).add_parser("list")
+    assert parser.missing(parser.parse_args([]))
+    assert not parser.missing(parser.parse_args(["cards", "list"]))
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["cards"])
+    assert ended.value.code == 2
+    assert "required: action" in capsys.readouterr().err
