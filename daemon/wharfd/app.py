@@ -72,16 +72,21 @@ class Running:
     stop: trio.Event = field(default_factory=trio.Event)
 
 
-def prepare(path: Path | None, state_dir: Path, environ: Mapping[str, str]) -> Prepared:
+def prepare(
+    path: Path | None, state_dir: Path, environ: Mapping[str, str], *, unseen_is_wrong: bool = True
+) -> Prepared:
     """Read the configuration, import the plugins and gather what they declare.
 
     Raises `ConfigError` with everything that is wrong, in one report. A plugin that cannot be loaded is not
-    in it: it is kept as broken, and the others run.
+    in it: it is kept as broken, and the others run. A secret that only the daemon can read is wrong for all
+    but those who say otherwise, and do not run what they prepare.
     """
     configuration = load_configuration(configuration_text(path), environ, name=str(path or "configuration"))
     core = configuration.core
     found, missing = find_plugins(dict.fromkeys(configuration.enabled), core.daemon.plugins_dir)
-    return assemble(configuration, found, missing, path=path, state_dir=state_dir)
+    return assemble(
+        configuration, found, missing, path=path, state_dir=state_dir, unseen_is_wrong=unseen_is_wrong
+    )
 
 
 def assemble(
@@ -91,6 +96,7 @@ def assemble(
     *,
     path: Path | None,
     state_dir: Path,
+    unseen_is_wrong: bool = True,
 ) -> Prepared:
     """Gather what the plugins declare; raises `ConfigError` with these problems and those that show up."""
     host = PluginHost()
@@ -101,6 +107,7 @@ def assemble(
         *configuration.problems,
         *problems,
         *wrong,
+        *(configuration.unseen if unseen_is_wrong else ()),
         *wrong_settings(configuration.core.database.settings),
     ]
     if found:

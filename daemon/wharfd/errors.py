@@ -133,6 +133,10 @@ class UnknownSchedule(WharfdError):
     """There is no schedule of that name here."""
 
 
+class SealRefused(WharfdError, ValueError):
+    """What was given as a seal of the audit log is none, or is older than the chain that is kept."""
+
+
 class SecretError(WharfdError):
     """A sealed secret cannot be opened with the key that is configured."""
 

@@ -299,7 +299,7 @@ def observe_work_buried(ctx: PluginContext[Any], queue: str, key: str, reason: s
 
     Called: after the row was marked buried.
     May: log, count, alert.
-    Must not: raise; what it raises is logged and dropped.
+    Must not: be async, or raise; what it raises is logged and dropped.
     Returns: nothing.
     Example: `ctx.metrics["buried_total"].labels(queue).inc()`
     """
@@ -311,7 +311,7 @@ def observe_plugin_state(ctx: PluginContext[Any], plugin: str, old: str, new: st
 
     Called: on every running plugin; one that starts hears of those that are quarantined or failed already.
     May: log, count, alert.
-    Must not: raise; what it raises is logged and dropped.
+    Must not: be async, or raise; what it raises is logged and dropped.
     Returns: nothing.
     Example: `ctx.log.info("neighbour_changed", plugin=plugin, state=new)`
     """

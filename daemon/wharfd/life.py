@@ -146,10 +146,10 @@ class PluginLives:
         def changed(plugin: str, old: str, new: str) -> None:
             for name in list(self.contexts):
                 self._tell(name, "observe_plugin_state", plugin=plugin, old=old, new=new)
-            for other in supervisor.statuses() if new == State.RUNNING else ():
+            for name, other in supervisor.plugins.items() if new == State.RUNNING else ():
                 if other.state in (State.QUARANTINED, State.FAILED):
-                    was: dict[str, str] = {"old": State.WAITING, "new": other.state}
-                    self._tell(plugin, "observe_plugin_state", plugin=other.name, **was)
+                    was: dict[str, str] = {"old": other.before, "new": other.state}
+                    self._tell(plugin, "observe_plugin_state", plugin=name, **was)
 
         def buried(queue: str, key: str, reason: str) -> None:
             name = queue.partition(".")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import stat
 import sys
@@ -53,7 +54,7 @@ class PluginHost:
         self.plugins: dict[str, LoadedPlugin] = {}
 
     def add(self, plugin: LoadedPlugin) -> None:
-        """Register a plugin; what pluggy refuses (a wrong signature) makes it broken, not fatal."""
+        """Register a plugin; hooks that do not fit (a wrong signature) make it broken, nothing more."""
         self.plugins[plugin.name] = plugin
         if plugin.module is None:
             return
@@ -62,6 +63,19 @@ class PluginHost:
         except (pluggy.PluginValidationError, ValueError) as error:
             plugin.error = f"its hooks do not fit: {error}"
             self._manager.unregister(name=plugin.name)
+            return
+        for hook in self._awaited_observers(plugin):
+            plugin.error = f"its {hook} is async; observers are called and not awaited: write it with def"
+
+    def _awaited_observers(self, plugin: LoadedPlugin) -> list[str]:
+        return [
+            caller.name
+            for caller in self._manager.get_hookcallers(plugin.module) or ()
+            for implementation in caller.get_hookimpls()
+            if implementation.plugin_name == plugin.name
+            and caller.name.startswith("observe_")
+            and inspect.iscoroutinefunction(implementation.function)
+        ]
 
     def add_hookspecs(self, specs: Any) -> None:
         """Add a plugin's own extension points."""

@@ -131,8 +131,12 @@ def _read_settings(
                 Problem(f"plugins.{plugin.name}.{key}", "this plugin has no settings", "remove it")
             )
         return
-    plugin.settings, wrong = plugin_settings(configuration, plugin.name, kind)
-    problems += wrong
+    read = _guarded(
+        plugin, "reading its settings", partial(plugin_settings, configuration, plugin.name, kind)
+    )
+    if read is not None:
+        plugin.settings, wrong = read
+        problems += wrong
 
 
 def _declare(host: PluginHost, plugin: LoadedPlugin) -> None:

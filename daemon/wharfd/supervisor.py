@@ -80,6 +80,7 @@ class Supervised:
     life: Life
     notify: Callable[[str, str, str], None] = lambda plugin, old, new: None
     state: State = State.WAITING
+    before: State = State.WAITING  # the state it was in before this one
     since: float = 0.0
     restarts: int = 0
     last_error: str | None = None
@@ -219,6 +220,7 @@ class Supervised:
     def _move(self, new: State) -> None:
         old, self.state = self.state, new
         if old is not new:
+            self.before = old
             self.since = trio.current_time()
             self.notify(self.life.name, old, new)
 

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import msgspec
 import trio
 
-from wharfd import PluginContext, Schedule, WharfdError, WorkQueue
+from wharfd import PluginContext, Schedule, WharfdError, WorkQueue, write_durably
 
 from . import store
 from .config import Settings
@@ -52,6 +53,7 @@ class Sampler:
     plugins_down: dict[str, str] = field(default_factory=dict)
     _cache: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _rates: dict[str, Rates] = field(default_factory=dict)
+    _noted: str | None = None  # the daemon noted in the state folder; None until that was read
 
     @property
     def node(self) -> str:
@@ -88,12 +90,14 @@ class Sampler:
         The folder has one owner at a time: whoever is noted in it and is not this daemon is gone.
         """
         note = self.ctx.state_dir / "node"
-        before = note.read_text(encoding="utf-8") if note.exists() else ""
-        if before == self.node:
+        if self._noted is None:
+            self._noted = await trio.to_thread.run_sync(_noted_in, note)
+        if self._noted == self.node:
             return
-        if before and await self._leave(before):
-            self.ctx.log.warning("daemon_before_died", node=before)
-        note.write_text(self.node, encoding="utf-8")
+        if self._noted and await self._leave(self._noted):
+            self.ctx.log.warning("daemon_before_died", node=self._noted)
+        await trio.to_thread.run_sync(write_durably, note, self.node.encode())
+        self._noted = self.node
 
     async def leave(self) -> None:
         """Say that this daemon stops on purpose."""
@@ -163,6 +167,15 @@ class Sampler:
                 values = rates.over(values, trio.current_time())
             readings += [Reading(f"rule.{name}", value, key) for key, value in values.items()]
         return readings, unknown
+
+
+def _noted_in(note: Path) -> str:
+    """Return the daemon that is noted; "" for none, as where a crash of the machine left no text."""
+    try:
+        text = note.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "" if "\0" in text else text
 
 
 def plugin_names(ctx: PluginContext[Any]) -> set[str]:

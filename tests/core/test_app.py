@@ -169,12 +169,16 @@ def test_sockets_are_kept_by_systemd_for_their_address_only():
 
 WATCHER = """
 @hookimpl
+async def provision(ctx): ctx.state["told"] = trio.Event()
+
+@hookimpl
 def observe_plugin_state(ctx, plugin, old, new):
-    ctx.state.setdefault("states", []).append((plugin, str(new)))
+    ctx.state.setdefault("states", []).append((plugin, str(old), str(new)))
 
 @hookimpl
 def observe_work_buried(ctx, queue, key, reason):
     ctx.state.setdefault("buried", []).append((queue, reason))
+    ctx.state["told"].set()
     raise RuntimeError("an observer that fails")
 """
 
@@ -193,7 +197,9 @@ async def test_observers_hear_what_became_of_others_and_of_their_work(daemon):
     config = "".join(f'[plugins.{name}]\non_start_failure = "ignore"\n' for name in ("early", "late"))
     async with daemon(plugins=plugins, config=config) as d:
         assert (await d.post("/greet?name=ann")).status == 200
-        await d.drain("watcher.greet")
         heard = d.context("watcher").state
-        assert {("early", "failed"), ("late", "failed"), ("unsound", "failed")} <= set(heard["states"])
+        with trio.fail_after(30):
+            await heard["told"].wait()
+        missed = {("early", "starting", "failed"), ("unsound", "waiting", "failed")}
+        assert {*missed, ("late", "starting", "failed")} <= set(heard["states"])
         assert heard["buried"] == [("watcher.greet", "no name")]

@@ -144,6 +144,8 @@ async def test_everything_added_is_sealed_once_and_the_chain_holds(db, audit):
     head = await audit.head()
     assert head.seq == 10
     assert str(head) == f"10:{head.hash.hex()}"
+    assert found.head == head
+    assert (await audit.verify(last=4)).head.seq == 4
 
 
 async def test_a_transaction_that_took_long_is_sealed_after_those_that_overtook_it(db, audit):

@@ -1,11 +1,14 @@
 """Which daemon and which configuration a command is for when the line does not say."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from wharfd.cli import main
+from wharfd.app import prepare
+from wharfd.cli import Parser, main
+from wharfd.errors import ConfigError
 from wharfd.state import known_config, own_state_folder
 
 
@@ -55,6 +58,39 @@ def test_check_remarks_on_what_is_allowed_and_perhaps_not_meant(tmp_path, capsys
     assert opened.startswith("wharfd: remark: redis.url: file ")
     assert opened.endswith(f"run `chmod 600 {url}`")
     assert decoded.startswith("wharfd: remark: plugins.netbanx.sources.shop.keys[0]: the key looks like hex")
+
+
+SETTINGS = """
+from dataclasses import dataclass
+from wharfd import hookimpl, option
+
+@dataclass(frozen=True)
+class Settings:
+    word: str = option("", help="a word")
+    def {method}(self): raise TypeError("not thought through")
+
+@hookimpl
+def register_settings(): return Settings
+"""
+
+
+def test_what_the_settings_of_a_plugin_raise_is_said_and_leaves_the_others_be(tmp_path, capsys):
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    for name, method in (("bad", "__post_init__"), ("odd", "remarks")):
+        (folder / f"{name}.py").write_text(SETTINGS.format(method=method))
+    config = tmp_path / "wharfd.toml"
+    config.write_text(f'[daemon]\nplugins_dir = "{folder}"\n[plugins.bad]\n[plugins.odd]\n')
+    told = ["--config", str(config), "--state-dir", str(tmp_path)]
+    assert main(["check", *told, "--json"]) == 0
+    said = capsys.readouterr()
+    assert [(row["plugin"], row["state"], row["reason"]) for row in json.loads(said.out)] == [
+        ("bad", "fail", "reading its settings failed: TypeError: not thought through"),
+        ("odd", "ok", None),
+    ]
+    remark = "remark: plugins.odd: its remarks() failed: TypeError: not thought through"
+    assert said.err == f"wharfd: {remark}\n"
+    assert main(["status", *told, "--url", "http://127.0.0.1:9"]) == 69
 
 
 def test_check_refuses_a_setting_that_the_embedded_postgresql_may_not_have(tmp_path, capsys):
@@ -132,24 +168,85 @@ def test_a_command_is_there_without_the_secrets_that_only_the_daemon_was_handed(
     assert not (tmp_path / "back").exists()
 
 
+MINT = """[plugins.mint]
+minter = "evm"
+[plugins.mint.evm]
+chain_id = 1
+rpc = [{ credential = "rpc" }]
+contract = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+key = { credential = "minter" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "command"),
+    [
+        ('[plugins.netbanx.sources.shop]\nkeys = [{ credential = "k" }]\n', ["sources", "list"]),
+        ('[plugins.netbanx.sources.shop]\nkeys = [{ value = { credential = "k" } }]\n', ["events", "list"]),
+        (MINT, ["mint", "list"]),
+    ],
+)
+def test_a_command_is_there_though_the_settings_check_a_secret_that_is_not(tmp_path, capsys, table, command):
+    config = tmp_path / "wharfd.toml"
+    config.write_text(f'[http]\nbind = "127.0.0.1:9"\n{table}')
+    told = ["--config", str(config), "--state-dir", str(tmp_path / "state")]
+    assert main([*told, *command]) == 69
+    assert "no wharfd answers" in capsys.readouterr().err
+    assert main([*told, "check"]) == 78
+    assert "wharfd was started without credentials" in capsys.readouterr().err
+
+
+SECRETS = """[secrets]
+key = {{ credential = "k" }}
+[daemon]
+plugins_dir = "{plugins}"
+[plugins.backups]
+identity = {{ credential = "k" }}
+[plugins.netbanx.sources.shop]
+keys = [{{ credential = "k" }}]
+[plugins.loyalty]
+"""
+
+
 def test_a_check_beside_the_daemon_passes_what_only_the_daemon_can_read(tmp_path, capsys, monkeypatch):
     """Systemd 252 hides credentials from ExecReload=: no reload would ever be let through."""
+    stat = Path.stat
 
-    def hidden(path):
-        raise PermissionError(13, "Permission denied", str(path))
+    def hidden(path, **options):
+        if path.parent.name == "credentials":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
 
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "loyalty.py").write_text("from wharfd import hookimpl\n")
     config = tmp_path / "wharfd.toml"
-    good = '[secrets]\nkey = { credential = "k" }\n[plugins.backups]\nidentity = { credential = "k" }\n'
+    good = SECRETS.format(plugins=tmp_path / "plugins") + MINT
     config.write_text(good)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    monkeypatch.setattr(Path, "exists", hidden)
-    told = ["check", "--config", str(config), "--state-dir", str(tmp_path / "state")]
-    assert main(told) == 0
-    said = capsys.readouterr().out
-    assert "plugins.backups.identity" in said
-    assert "only the daemon itself can read it" in said
-    config.write_text(good + "keep_dayly = 3\n[plugins.alerts]\n")
-    assert main(told) == 78
+    monkeypatch.setattr(Path, "stat", hidden)
+    told = ["--config", str(config), "--state-dir", str(tmp_path / "state")]
+    assert main(["check", *told, "--json"]) == 0
+    said = capsys.readouterr()
+    assert {row["plugin"]: row["state"] for row in json.loads(said.out)} == dict.fromkeys(
+        ("backups", "netbanx", "loyalty", "mint"), "ok"
+    )
+    unseen = [line.split(": ")[2] for line in said.err.splitlines() if line.startswith("wharfd: not seen: ")]
+    assert unseen == [
+        "secrets.key",
+        "plugins.backups.identity",
+        "plugins.netbanx.sources.shop.keys[0]",
+        "plugins.mint.evm.rpc[0]",
+        "plugins.mint.evm.key",
+    ]
+    assert "only the daemon itself can read it" in said.err
+    assert main(["check", *told, "--strict"]) == 1
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match="the configuration has 5 problems"):
+        prepare(config, tmp_path / "state", os.environ)
+    config.write_text(
+        good.replace("[plugins.backups]", "[plugins.backups]\nkeep_dayly = 3") + "[plugins.alerts]\n"
+    )
+    assert main(["check", *told]) == 78
     said = capsys.readouterr().err
     assert "the configuration has 1 problem:" in said
     assert "keep_dayly: unknown option" in said
@@ -167,3 +264,15 @@ def test_a_group_without_a_list_prints_its_help_when_it_stands_alone(tmp_path, c
     said = capsys.readouterr()
     assert said.out.startswith(f"usage: wharfd {group}".rstrip())
     assert said.err == ""
+
+
+def test_a_word_that_is_left_out_further_down_the_line_is_wrong_usage(capsys):
+    parser = Parser(prog="wharfd loyalty")
+    cards = parser.add_subparsers(dest="what", required=True).add_parser("cards")
+    cards.add_subparsers(dest="action", required=True).add_parser("list")
+    assert parser.missing(parser.parse_args([]))
+    assert not parser.missing(parser.parse_args(["cards", "list"]))
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["cards"])
+    assert ended.value.code == 2
+    assert "required: action" in capsys.readouterr().err

@@ -1,11 +1,14 @@
 """The core's own endpoints over a real daemon."""
 
+from types import SimpleNamespace
+
 import pytest
 import trio
 
 from wharfd import Route
 from wharfd.config import load_configuration
 from wharfd.contracts.access import Identity
+from wharfd.core_routes.audit import VerifyQuery, verify
 from wharfd.keeping import CORE_RETENTION
 from wharfd.loading import PluginHost, find_plugins
 from wharfd.registry import collect
@@ -92,10 +95,20 @@ async def test_every_change_is_in_the_audit_log_and_the_chain_holds(daemon):
         verified = (await d.get("/api/v1/audit/verify")).json()
         assert verified["holds"] is True
         assert (await d.get(f"/api/v1/audit/verify?known={verified['head']}")).json()["holds"] is True
-        assert (await d.get(f"/api/v1/audit/verify?known=1:{'0' * 64}")).json()["holds"] is False
+        broken = (await d.get(f"/api/v1/audit/verify?known=1:{'0' * 64}")).json()
+        assert (broken["holds"], broken["head"]) == (False, None)
         for unknown in (f"0:{'0' * 64}", "9:00"):
             assert (await d.get(f"/api/v1/audit/verify?known={unknown}")).status == 422
         assert (await d.get("/api/v1/audit?since=2026-01-01T00:00:00")).status == 422
+
+
+async def test_a_fault_inside_the_verification_is_no_fault_of_the_caller():
+    async def fail(known):
+        raise ValueError("a fault of ours")
+
+    request = SimpleNamespace(query=VerifyQuery(known=f"1:{'0' * 64}"))
+    with pytest.raises(ValueError, match="a fault of ours"):
+        await verify(SimpleNamespace(audit=SimpleNamespace(verify=fail)), request)
 
 
 async def test_the_doctor_answers_over_the_api(daemon):

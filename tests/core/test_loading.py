@@ -125,6 +125,15 @@ def test_a_hook_with_an_unknown_argument_makes_the_plugin_broken(make_module):
     assert "its hooks do not fit" in host.plugins["a"].error
 
 
+def test_an_observer_that_wants_to_be_awaited_is_refused(make_module):
+    host = PluginHost()
+    source = "@hookimpl\nasync def observe_work_buried(ctx, queue, key, reason): ..."
+    host.add(LoadedPlugin("a", "test", module=make_module("a", source)))
+    assert host.plugins["a"].error == (
+        "its observe_work_buried is async; observers are called and not awaited: write it with def"
+    )
+
+
 def test_a_misspelled_hook_is_found_and_an_optional_one_is_not(make_module):
     host = host_of(
         make_module,

@@ -91,6 +91,20 @@ def test_a_credential_that_was_not_handed_over(tmp_path):
         resolve({"credential": "key"}, credentials_dir=tmp_path)
 
 
+def test_a_credential_in_a_folder_that_is_closed_or_none(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(SecretUnreadable, match="was not handed to wharfd by systemd"):
+        resolve({"credential": "key"}, credentials_dir=tmp_path / "file")
+
+    def closed(path, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as newer Pythons answer
+    with pytest.raises(SecretUnreadable, match="only the daemon itself can read it"):
+        resolve({"credential": "key"}, credentials_dir=tmp_path)
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(SecretUnreadable, match="not a regular file"):

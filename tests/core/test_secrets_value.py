@@ -56,8 +56,11 @@ def test_one_that_cannot_be_read_here_says_why_and_only_when_asked():
     assert secret != Secret("")
     assert {secret: 1}[secret] == 1
     for ask in (secret.reveal, secret.reveal_bytes, lambda: secret.matches("")):
-        with pytest.raises(SecretUnreadable, match="is not here; name its folder"):
+        with pytest.raises(SecretUnreadable, match="is not here; name its folder") as first:
             ask()
+        with pytest.raises(SecretUnreadable) as second:
+            ask()
+        assert second.value is not first.value, "its traceback would grow, and hold what it passed"
 
 
 def test_it_cannot_be_changed_and_a_copy_is_itself():

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from ..db import Record
+from ..errors import SealRefused
 
 START = bytes(32)  # what the first seal continues
 
@@ -28,10 +29,10 @@ class Seal:
 
     @classmethod
     def read(cls, text: str) -> Seal:
-        """Return the seal that was written as `text`; raises `ValueError`."""
+        """Return the seal that was written as `text`; raises `SealRefused`."""
         written = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text)
         if written is None:
-            raise ValueError("is no head of the chain; one is a number, a colon and 64 hexadecimal digits")
+            raise SealRefused("is no head of the chain; one is a number, a colon and 64 hexadecimal digits")
         return cls(int(written[1]), bytes.fromhex(written[2]))
 
 

@@ -7,6 +7,7 @@ from datetime import date
 
 from ..db import Database, Record, sql
 from ..db.partitions import listed, month_of
+from ..errors import SealRefused
 from .chain import HASHED_COLUMNS, START, Seal, continued, hash_of_row
 
 BATCH_ROWS = 1000
@@ -45,7 +46,8 @@ class Verification:
     """What a walk over the chain found.
 
     `first` is where it began; above 1 the older seals are gone by retention and are vouched for by nothing
-    here. `checked` rows were compared, `expired` ones are of months that retention dropped.
+    here. `checked` rows were compared, `expired` ones are of months that retention dropped. `head` is the
+    seal the walk ended on, to be written down elsewhere; None where there is none, or something is wrong.
     """
 
     first: int
@@ -53,6 +55,7 @@ class Verification:
     checked: int
     expired: int
     broken: Break | None
+    head: Seal | None = None
 
     @property
     def holds(self) -> bool:
@@ -65,7 +68,7 @@ async def verify(
 ) -> Verification:
     """Walk the seals `first` to `last` (all by default); compare each with its row and the seal before it.
 
-    Rows that are in no seal are looked for when the whole chain is walked. Raises `ValueError` when
+    Rows that are in no seal are looked for when the whole chain is walked. Raises `SealRefused` when
     `known` is older than what is kept.
     """
     async with database.transaction(isolation="repeatable_read", readonly=True) as tx:
@@ -75,7 +78,7 @@ async def verify(
         end = min(last or ends["last"] or 0, ends["last"] or 0)
         if known is not None:
             if known.seq < (ends["first"] or 1):
-                raise ValueError(f"seal {known.seq} is older than the chain that is kept; give a newer one")
+                raise SealRefused(f"seal {known.seq} is older than the chain that is kept; give a newer one")
             row = await tx.fetchrow(FIND, known.seq)
             if row is None or row["hash"] != known.hash:
                 reason = (
@@ -103,7 +106,8 @@ async def verify(
             broken = Break(
                 0, stray, "the row is not in the chain and does not wait for it: its seal was removed"
             )
-        return Verification(begin, end, checked, expired, broken)
+        head = before if broken is None and checked + expired else None
+        return Verification(begin, end, checked, expired, broken, head)
 
 
 def _compare(row: Record, before: Seal, months: set[date], *, anchored: bool) -> tuple[str, bool]:

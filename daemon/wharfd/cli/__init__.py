@@ -76,10 +76,13 @@ class Parser(argparse.ArgumentParser):
     _needed = ""
 
     def add_subparsers(self, **options: Any) -> Any:
-        """Add what follows; one that is required gives help instead of wrong usage when it is left out."""
+        """Add what follows; one that is required gives help instead of wrong usage when it is left out.
+
+        What follows that is argparse's own matter, and wrong usage when it is left out.
+        """
         if "dest" in options and options.pop("required", False):
             self._needed = options["dest"]
-        return super().add_subparsers(**options)
+        return super().add_subparsers(**{"parser_class": argparse.ArgumentParser, **options})
 
     def missing(self, parsed: argparse.Namespace) -> bool:
         """Say whether the word that decides what to do was left out."""
@@ -98,7 +101,7 @@ def build_parser(common: argparse.Namespace, rest: Sequence[str]) -> argparse.Ar
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"wharfd {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     without_plugins = {command.name for command in commands.CORE} - {"completion"} | {"--version"}
     for command in commands.CORE:
         _add(subparsers, command)

@@ -24,7 +24,8 @@ _RESERVED = tuple(f.name for f in dataclasses.fields(PluginSettings))
 class Configuration:
     """What was read: the core's settings, and each plugin's table, not yet typed.
 
-    `remarks` says what is allowed and perhaps not meant; a plugin's join when its table is typed.
+    `remarks` says what is allowed and perhaps not meant, `unseen` which secrets were left unread, so that
+    nothing that depends on them is checked. Those of a plugin's table join when it is typed.
     """
 
     core: CoreSettings
@@ -33,6 +34,7 @@ class Configuration:
     environ: Mapping[str, str]
     problems: tuple[Problem, ...] = field(default=())
     remarks: list[str] = field(default_factory=list)
+    unseen: list[Problem] = field(default_factory=list)
     secrets_later: bool = False
 
     @property
@@ -59,8 +61,9 @@ def load_configuration(
 ) -> Configuration:
     """Read `text`; problems are kept in the result so that the plugins' problems can join them.
 
-    With `secrets_later` a secret that cannot be read is no problem until somebody wants its value: what the
-    daemon was handed is not for every command beside it.
+    A `Secret` that only the daemon itself can read is left unread and kept among the `unseen`; with
+    `secrets_later` so is every `Secret` that cannot be read, for a command that needs none of them. A text or
+    path that is to come from such a place is a problem all the same: there is nothing to stand for it.
     Raises `ConfigError` only when the text is not TOML at all.
     """
     try:
@@ -83,17 +86,17 @@ def load_configuration(
         plugins[plugin] = reader.read(PluginSettings, mine, f"plugins.{plugin}") or PluginSettings()
         rest[plugin] = {key: value for key, value in table.items() if key not in _RESERVED}
     found = (*problems, *reader.problems)
-    return Configuration(core or CoreSettings(), plugins, rest, environ, found, reader.remarks, secrets_later)
+    return Configuration(
+        core or CoreSettings(), plugins, rest, environ, found, reader.remarks, reader.unseen, secrets_later
+    )
 
 
 def plugin_settings(configuration: Configuration, name: str, kind: type[S]) -> tuple[S | None, list[Problem]]:
     """Read a plugin's table into its settings class; return the settings or what is wrong."""
     reader = _reader(configuration.environ, configuration.secrets_later)
     settings = reader.read(kind, configuration.tables.get(name, {}), f"plugins.{name}")
-    own = getattr(settings, "remarks", None)
     configuration.remarks.extend(reader.remarks)
-    if callable(own):
-        configuration.remarks.extend(f"plugins.{name}.{remark}" for remark in own())
+    configuration.unseen.extend(reader.unseen)
     return settings, reader.problems
 
 

@@ -16,8 +16,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from ..errors import Problem, SecretUnreadable
+from ..errors import Problem, SecretError, SecretUnreadable
 from ..secrets import Secret, read_secret
+from ..secrets.sources import FOR_THE_DAEMON_ALONE
 from ..spans import read_span
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Reader:
     ) -> None:
         self.problems: list[Problem] = []
         self.remarks: list[str] = []
+        self.unseen: list[Problem] = []  # secrets that were left unread
         self._secrets_later = secrets_later
         self._environ = environ
         self._credentials_dir = credentials_dir
@@ -99,13 +101,17 @@ class Reader:
                 self.problem(here, "missing", field.metadata.get("help", ""))
         if len(self.problems) > before:
             return None
+        made = kind.__new__(kind)
         try:
-            return kind(**values)
-        except (ValueError, SecretUnreadable) as error:
+            kind.__init__(made, **values)
+        except (ValueError, SecretError, SecretUnreadable) as error:
+            if self.unseen and isinstance(error, SecretUnreadable):
+                return made  # its fields are set; what ended is its check, at a value that is not seen here
             name, _, message = str(error).partition(": ")
             known = name.split(".")[0].split("[")[0] in fields
             self.problem(f"{where}.{name}" if known else where, message if known else str(error))
             return None
+        return made
 
     def _convert(self, kind: Any, value: Any, where: str) -> Any:
         origin = get_origin(kind)
@@ -180,7 +186,8 @@ class Reader:
         try:
             reading = read_secret(value, environ=self._environ, credentials_dir=self._credentials_dir)
         except SecretUnreadable as error:
-            if self._secrets_later and kind is Secret:
+            if kind is Secret and (self._secrets_later or error.hint == FOR_THE_DAEMON_ALONE):
+                self.unseen.append(Problem(where, error.what, error.hint))
                 return Secret.unread(error)
             self.problem(where, error.what, error.hint)
             return None

@@ -9,6 +9,7 @@ import msgspec
 
 from ..audit import AuditEntry, AuditFilter, Cursor, Seal
 from ..declare import Route
+from ..errors import SealRefused
 from ..http import FieldError, Invalid, Page, Request, decode_cursor, encode_cursor
 from .sources import CoreSources
 
@@ -54,15 +55,14 @@ class VerifyQuery(msgspec.Struct, kw_only=True):
 
 
 async def verify(ctx: CoreSources, request: Request) -> dict[str, Any]:
-    """Walk the chain of hashes, name the first place where it does not hold, and tell its head."""
+    """Walk the chain of hashes, name the first place where it does not hold, or the head of a sound one."""
     query: VerifyQuery = request.query
     try:
         found = await ctx.audit.verify(known=None if query.known is None else Seal.read(query.known))
-    except ValueError as error:
+    except SealRefused as error:
         raise Invalid(FieldError("known", str(error), "query")) from None
-    head = await ctx.audit.head()
     told = {"holds": found.holds, **msgspec.to_builtins(found)}
-    return {**told, "head": None if head is None else str(head)}
+    return {**told, "head": None if found.head is None else str(found.head)}
 
 
 ROUTES = [

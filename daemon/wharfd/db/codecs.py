@@ -26,7 +26,8 @@ def _decode_jsonb(data: bytes) -> Any:
     return _decoder.decode(data[1:])
 
 
-# PostgreSQL numbers the types below this by hand: each means the same on every server.
+# PostgreSQL numbers the types below this by hand: each means the same on every server, but for the row types
+# of catalogues, whose attributes change from one major version to the next.
 _BY_HAND = 10_000
 _described: dict[frozenset[int], Any] = {}
 _NOT_ASKED = SimpleNamespace(name="not asked")  # no statement of the server was used
@@ -36,7 +37,8 @@ class Connection(asyncpg.Connection):
     """A connection that describes a built-in type as an earlier one learnt it.
 
     asyncpg asks the server anew on each connection for each kind of array, by a query that takes longer than
-    most that need the answer.
+    most that need the answer. What is overridden here is asyncpg's own affair: the upper bound on its version
+    in `pyproject.toml` is to be raised only after a look at it.
     """
 
     async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> tuple[Any, Any]:
@@ -44,7 +46,7 @@ class Connection(asyncpg.Connection):
         if wanted in _described:
             return _described[wanted], _NOT_ASKED
         types, statement = await super()._introspect_types(wanted, timeout)  # type: ignore[misc]
-        if max(wanted) < _BY_HAND:
+        if max(wanted) < _BY_HAND and not any(one["attrtypoids"] for one in types):
             _described[wanted] = types
         return types, statement
 

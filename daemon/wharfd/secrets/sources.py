@@ -103,11 +103,11 @@ def _from_credential(name: str, folder: Path | None) -> Secret:
         raise SecretUnreadable(f"credential {name!r}: wharfd was started without credentials", way_out)
     path = folder / name
     try:
-        there = path.exists()
+        path.stat()
     except PermissionError:
         raise SecretUnreadable(f"credential {name!r} is not for this process", FOR_THE_DAEMON_ALONE) from None
-    if not there:
-        raise SecretUnreadable(f"credential {name!r} was not handed to wharfd by systemd", way_out)
+    except OSError:
+        raise SecretUnreadable(f"credential {name!r} was not handed to wharfd by systemd", way_out) from None
     raw, _ = _read(path, f"credential {name!r}")
     return _checked(raw, f"credential {name!r}")
 

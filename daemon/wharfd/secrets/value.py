@@ -46,7 +46,7 @@ class Secret:
     def reveal_bytes(self) -> bytes:
         """Return the value as bytes, for a key that is not text."""
         if self._unread is not None:
-            raise self._unread
+            raise SecretUnreadable(self._unread.what, self._unread.hint)
         return self._value
 
     def matches(self, candidate: str | bytes) -> bool:

@@ -1,7 +1,7 @@
 """Rules evaluated by a real daemon: fire, wait, resolve, silence, broken rules, mail, heartbeat, own rules."""
 
 from contextlib import aclosing
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import trio
@@ -292,19 +292,35 @@ async def test_a_daemon_reports_itself_and_takes_leave(world):
         assert (await sampling.reports(w.d.context("alerts")))[0] == {}
 
 
-async def test_a_daemon_takes_leave_for_the_one_that_died_on_its_state_folder(world):
+def elsewhere(ctx, folder):
+    """Return a sampler whose state folder the daemon's own does not write into."""
+    return sampling.Sampler(SimpleNamespace(node=ctx.node, db=ctx.db, log=ctx.log, state_dir=folder))
+
+
+async def test_a_daemon_takes_leave_for_the_one_that_died_on_its_state_folder(world, tmp_path):
     async with world() as w:
         ctx = w.d.context("alerts")
-        sampler = ctx.state["sampler"]
+        sampler = elsewhere(ctx, tmp_path)
         for node in ("dead-1", "elsewhere-1"):
             await w.d.db.execute(NODE, node, 300.0, {"readings": []})
-        (ctx.state_dir / "node").write_text("dead-1")
+        (tmp_path / "node").write_text("dead-1")
         with capture_logs() as logs:
             await sampler.succeed()
+            (tmp_path / "node").unlink()
             await sampler.succeed()
         assert [(one["event"], one["node"]) for one in logs] == [("daemon_before_died", "dead-1")]
         assert list((await sampling.reports(ctx))[1]) == ["elsewhere-1"]
-        assert (ctx.state_dir / "node").read_text() == sampler.node
+        assert not (tmp_path / "node").exists(), "the note is read and written once"
+
+
+async def test_a_note_that_a_crash_left_without_text_is_none(world, tmp_path):
+    async with world() as w:
+        for left in (b"", b"\0" * 20, b"dead-\xff"):
+            (tmp_path / "node").write_bytes(left)
+            sampler = elsewhere(w.d.context("alerts"), tmp_path)
+            await sampler.succeed()
+            assert (tmp_path / "node").read_text() == sampler.node
+            assert not list(tmp_path.glob("*.tmp"))
 
 
 async def test_a_plugin_that_is_quarantined_is_reported(world):

@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 
 from ...declare import Command
-from ...errors import ConfigError, Problem
-from ...secrets.sources import FOR_THE_DAEMON_ALONE
+from ...errors import SecretUnreadable
+from ...loading import LoadedPlugin
 from ..arguments import config_of
 from ..client import Client
 from ..output import Output, complain
 
 
 def _configure_check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="fail on a plugin that cannot be loaded, too")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail on a plugin that cannot be loaded, and on a secret that is not seen here, too",
+    )
 
 
 def _check(arguments: argparse.Namespace, client: Client) -> int:
     from ...app import prepare
 
     output = Output(as_json=arguments.json)
-    try:
-        prepared = prepare(config_of(arguments), arguments.state_dir, os.environ)
-    except ConfigError as error:
-        unseen, wrong = _apart(error.problems)
-        if wrong or not unseen:
-            raise ConfigError(wrong) from None
-        output.table(
-            [{"setting": p.where, "state": "not seen", "reason": f"{p.what}; {p.hint}"} for p in unseen],
-            ["setting", "state", "reason"],
-        )
-        return 0
+    prepared = prepare(config_of(arguments), arguments.state_dir, os.environ, unseen_is_wrong=False)
     rows = [
         {"plugin": p.name, "from": p.origin, "state": "fail" if p.broken else "ok", "reason": p.error}
         for p in prepared.registry.host.plugins.values()
     ]
     output.line(f"configuration: {prepared.path or 'none was named; everything has its default'}")
     output.table(rows, ["plugin", "from", "state", "reason"], empty="no plugin is enabled")
-    for remark in prepared.configuration.remarks:
+    plugins = prepared.registry.host.plugins.values()
+    for remark in [*prepared.configuration.remarks, *(one for p in plugins for one in _own_remarks(p))]:
         complain(f"remark: {remark}")
-    return 1 if arguments.strict and any(row["state"] == "fail" for row in rows) else 0
+    unseen = prepared.configuration.unseen
+    for problem in unseen:
+        complain(f"not seen: {problem}")
+    return 1 if arguments.strict and (unseen or any(row["state"] == "fail" for row in rows)) else 0
 
 
-def _apart(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
-    """Part what only the daemon can judge, which does when it reloads, from what is wrong."""
-    unseen = [problem for problem in problems if problem.hint == FOR_THE_DAEMON_ALONE]
-    # A plugin whose credential is not seen declares nothing here, and others look in vain for its services.
-    lacking = [p for p in problems if unseen and p.what.startswith("needs the service ")]
-    return unseen, [problem for problem in problems if problem not in [*unseen, *lacking]]
+def _own_remarks(plugin: LoadedPlugin) -> list[str]:
+    """Return what the plugin's settings remark on; that they raise instead is a remark, too."""
+    remarks = getattr(plugin.settings, "remarks", None)
+    try:
+        return [f"plugins.{plugin.name}.{remark}" for remark in remarks()] if callable(remarks) else []
+    except SecretUnreadable:
+        return []  # that one is not seen is said of itself
+    except (Exception, SystemExit) as error:
+        return [f"plugins.{plugin.name}: its remarks() failed: {type(error).__name__}: {error}"]
 
 
 def _configure_config(parser: argparse.ArgumentParser) -> None:
