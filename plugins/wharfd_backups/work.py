@@ -220,7 +220,6 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
     aim = msgspec.structs.replace(
         aim,
         newest_mark=None if moment is None else await store.mark_before(ctx.db, moment),
-        changes=await store.changes(ctx.db),
     )
     rehearsal = ctx.services.find(REHEARSAL)
     report = await drill(
@@ -229,6 +228,7 @@ async def _drill(ctx: Context, begun: store.Begun, news: News) -> dict[str, Any]
         keeper.scratch,
         aim,
         rehearse=None if rehearsal is None else rehearsal.rehearse,
+        changed=lambda: store.changes(ctx.db),
         pace=keeper.pace(),
         hear=news.hear,
     )

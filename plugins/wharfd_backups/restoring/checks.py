@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from ..engine.programs import Programs
-from ..model.catalogue import Changes, Entry, Marker
-from .counts import NO_CHANGES, TABLES, as_counted, missing
+from ..model.catalogue import Entry, Marker
+from .counts import TABLES, Changed, compared, missing, nothing_changed
 from .outcome import Check, Failed, Skipped, one
 from .scratch import Scratch
 
@@ -21,7 +21,7 @@ async def check_all(
     entry: Entry,
     *,
     at_marker: Marker | None,
-    changes: Changes = NO_CHANGES,
+    changed: Changed = nothing_changed,
     only: Collection[str] | None = None,
 ) -> list[Check]:
     """Make every check on a promoted server, or `only` some, and return what they said; none raises."""
@@ -29,7 +29,7 @@ async def check_all(
     wanted: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("tables_open", lambda: _tables_open(scratch, database)),
         ("counts_agree", lambda: _counts_agree(scratch, database)),
-        ("counts_as_marked", lambda: as_counted(scratch, database, at_marker, changes)),
+        ("counts_as_marked", lambda: compared(scratch, database, at_marker, changed)),
         ("visibility_map", lambda: _visibility(scratch, programs, database)),
         ("indexes_and_heap", lambda: _amcheck(scratch, programs, database)),
         ("foreign_keys", lambda: _foreign_keys(scratch, database)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
+import trio
 
 from wharfd import quoted
 
@@ -13,6 +16,8 @@ from .outcome import Failed, Skipped
 from .scratch import Scratch
 
 NO_CHANGES = Changes()
+Changed = Callable[[], Awaitable[Changes]]
+_TOLD_SECONDS = 11.0  # what a server's statistics say of a change comes up to ten seconds behind it
 _SLACK = 50  # rows of a busy table that may go between its count and the point behind it
 TABLES = r"""SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -45,6 +50,29 @@ async def last_count(scratch: Scratch, database: str) -> Marker | None:
         return None
     tables = msgspec.json.decode(rows[0][2], type=dict[str, Tally])
     return Marker("", at(rows[0][0]), rows[0][1], tables)
+
+
+async def nothing_changed() -> Changes:
+    """Where nobody can tell what changed, nothing may be missing."""
+    return NO_CHANGES
+
+
+async def compared(
+    scratch: Scratch,
+    database: str,
+    marker: Marker | None,
+    changed: Changed,
+    *,
+    told_seconds: float = _TOLD_SECONDS,
+) -> str:
+    """Compare as `as_counted` does, and once more with what is told a little later before it fails."""
+    try:
+        return await as_counted(scratch, database, marker, await changed())
+    except Failed:
+        if changed is nothing_changed:
+            raise
+    await trio.sleep(told_seconds)
+    return await as_counted(scratch, database, marker, await changed())
 
 
 async def as_counted(

@@ -14,12 +14,12 @@ from wharfd.contracts.daemon import Rehearsed
 
 from ..engine.pacing import Pace
 from ..engine.taking import at
-from ..model.catalogue import Changes, Entry, Marker
+from ..model.catalogue import Entry, Marker
 from ..model.targets import Target
 from ..model.wal import lsn_of
 from . import logfiles
 from .checks import check_all, page_checksums
-from .counts import NO_CHANGES, missing
+from .counts import Changed, missing, nothing_changed
 from .outcome import Check, Failed, Skipped, one
 from .restore import Restored, Source, restore
 from .scratch import Scratch, remove_folder
@@ -34,15 +34,13 @@ _NEWEST_MARK = "SELECT max(at) FROM backups.marks"
 class Aim(msgspec.Struct, frozen=True, kw_only=True):
     """What a drill restores, and what is known of the moment it goes to.
 
-    `marker` was counted there; `newest_mark` is the last mark that the real database left before it;
-    `changes` says which rows may have gone since they were counted.
+    `marker` was counted there; `newest_mark` is the last mark that the real database left before it.
     """
 
     entry: Entry
     target: Target
     marker: Marker | None = None
     newest_mark: datetime | None = None
-    changes: Changes = NO_CHANGES
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -70,12 +68,14 @@ async def drill(
     aim: Aim,
     *,
     rehearse: Rehearse | None = None,
+    changed: Changed = nothing_changed,
     pace: Pace | None = None,
     hear: Hear = lambda step: None,
 ) -> Report:
     """Restore, check and remove; the report says how it went, and nothing but a cancellation is raised.
 
-    `pace` is how fast it fetches; what it waited for others is a phase of its own and none of the RTO.
+    `changed` tells which rows may have gone since they were counted. `pace` is how fast it fetches; what it
+    waited for others is a phase of its own and none of the RTO.
     """
     pace = pace or Pace(0)
     checks, error = list[Check](), ""
@@ -90,7 +90,7 @@ async def drill(
         hear("checking")
         with restored.phases.timed("check"):
             rpo = await _rpo(restored, aim)
-            checks += await _checks(source, restored, aim)
+            checks += await _checks(source, restored, aim, changed)
         checks.append(await one("daemon_boots", lambda: _boots(restored, folder / "state", rehearse)))
         with restored.phases.timed("check"):
             await restored.scratch.stop()
@@ -135,15 +135,13 @@ def _restored(source: Source, restored: Restored) -> list[Check]:
     return [*found, Check("restored", "passed", f"to {restored.target} in {sum(seconds.values()):.1f} s")]
 
 
-async def _checks(source: Source, restored: Restored, aim: Aim) -> list[Check]:
+async def _checks(source: Source, restored: Restored, aim: Aim, changed: Changed) -> list[Check]:
     scratch, database = restored.scratch, aim.entry.database
     found = [await one("target_reached", lambda: _reached(restored, aim))]
     if aim.entry.method == "physical":
         found.append(await one("log_reads", lambda: logfiles.read_through(source.programs, restored)))
         found.append(await one("newest_mark", lambda: _newest(scratch, database, aim)))
-    return found + await check_all(
-        scratch, source.programs, aim.entry, at_marker=aim.marker, changes=aim.changes
-    )
+    return found + await check_all(scratch, source.programs, aim.entry, at_marker=aim.marker, changed=changed)
 
 
 async def _reached(restored: Restored, aim: Aim) -> str:

@@ -18,7 +18,7 @@ from wharfd_backups.model.catalogue import Changes
 from wharfd_backups.model.targets import BEFORE_GAP, LATEST, to_lsn, to_time
 from wharfd_backups.model.wal import lsn_of, segment_at
 from wharfd_backups.restoring.checks import QUICK, check_all, page_checksums
-from wharfd_backups.restoring.counts import as_counted
+from wharfd_backups.restoring.counts import as_counted, compared, nothing_changed
 from wharfd_backups.restoring.logfiles import LogMissing
 from wharfd_backups.restoring.outcome import Failed
 from wharfd_backups.restoring.scratch import ScratchFailed
@@ -240,6 +240,14 @@ async def test_a_dump_is_restored_and_what_is_not_as_it_was_counted_is_noticed(w
                 Failed, match=f"shop.items has {tally.rows - 400} of the {tally.rows} rows it had"
             ):
                 await as_counted(done.scratch, "wharfd", entry.marker, changes)
+        told = iter([Changes({}), Changes({"shop.items": tally.deleted + 400})])
+
+        async def told_late():
+            return next(told)
+
+        assert "hashed" in await compared(done.scratch, "wharfd", entry.marker, told_late, told_seconds=0)
+        with pytest.raises(Failed):  # and where nobody tells at all
+            await compared(done.scratch, "wharfd", entry.marker, nothing_changed)
         await done.scratch.ask("DROP TABLE shop.items", "wharfd")
         tables = {**entry.marker.tables}
         del tables["shop.items"]
